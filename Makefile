@@ -1,0 +1,90 @@
+# Everything is run from a virtual environment that this file builds: python3 and make are all it needs.
+#   make test    lint, types and tests          make demo    the photograph
+#   make help    the other targets
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+# torch is installed first and alone, at the version that pyproject.toml pins, so that nothing resolves another one.
+TORCH  := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
+
+TORCH_STAMP := $(VENV)/.stamp-torch
+DEV_STAMP   := $(VENV)/.stamp-dev
+DOCS_STAMP  := $(VENV)/.stamp-docs
+PEERS       := .venv-keops
+PEERS_STAMP := $(PEERS)/.stamp
+
+.PHONY: help test test-all lint types format demo docs bench bench-peers clean distclean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make test         lint, types and the tests, without the slow ones"
+	@echo "make test-all     the same with the slow tests"
+	@echo "make demo         the photograph: density, colours, a gradient step; pictures go to demo-output/"
+	@echo "make bench        the benchmark suite (make bench-peers first: PyKeOps, in an environment of its own)"
+	@echo "make docs         the manual, in docs/_build/html"
+	@echo "make format       rewrite the sources in the house layout"
+	@echo "make clean        remove what the tools leave behind (distclean: the environments too)"
+
+# ------------------------------------------------------------------ environments
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Pairfuse needs Python 3.10 or later; say for example: make PYTHON=python3.12 test")'
+	$(PYTHON) -m venv $(VENV)
+
+$(TORCH_STAMP): pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet $(TORCH)
+	@touch $@
+
+$(DEV_STAMP): pyproject.toml $(TORCH_STAMP)
+	$(PIP) install --quiet --editable '.[demo,dev]'
+	@touch $@
+
+$(DOCS_STAMP): pyproject.toml $(DEV_STAMP)
+	$(PIP) install --quiet --editable '.[docs]'
+	@touch $@
+
+$(PEERS_STAMP):
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet $(TORCH)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet pykeops==2.3
+	@touch $@
+
+# ------------------------------------------------------------------ checks (pytest last: its summary ends the output)
+lint: $(DEV_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV_STAMP)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+test: lint types
+	$(BIN)/pytest -q -m "not slow"
+
+test-all: lint types
+	$(BIN)/pytest -q
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# ------------------------------------------------------------------ what it does, how fast, and the manual
+demo: $(DEV_STAMP)
+	$(BIN)/python -m pairfuse demo
+
+bench-peers: $(PEERS_STAMP)
+
+bench: $(DEV_STAMP)
+	$(BIN)/python -m pairfuse bench
+
+docs: $(DOCS_STAMP)
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+clean:
+	rm -rf build dist demo-output docs/_build docs/_generated .pytest_cache .ruff_cache .hypothesis
+	find src tests benchmarks docs -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) $(PEERS)

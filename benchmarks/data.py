@@ -1,0 +1,28 @@
+"""The arrays of a case: random, and the same in every process.
+
+In: a case and a data type. Out: x (M, D), y (N, D), and b (N, E), the right-hand side, or w (M, 1), the weights of a
+gradient. b and w are positive: no cancellation hides in a relative error.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.cases import Case
+
+Arrays = dict[str, NDArray[np.floating]]
+
+
+def arrays(case: Case, dtype: str) -> Arrays:
+    """The inputs of ``case``; float32 and float64 runs get the same numbers, rounded to float32."""
+    random = np.random.default_rng(0)
+    made = {
+        "x": random.standard_normal((case.M, case.D), dtype=np.float32) * np.float32(case.scale),
+        "y": random.standard_normal((case.N, case.D), dtype=np.float32) * np.float32(case.scale),
+    }
+    if case.formula in ("gaussian", "attention"):
+        made["b"] = random.random((case.N, case.E), dtype=np.float32)
+    if case.formula == "density_gradient":
+        made["w"] = random.random((case.M, 1), dtype=np.float32)
+    return {name: array.astype(dtype) for name, array in made.items()}

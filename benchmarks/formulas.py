@@ -1,0 +1,55 @@
+"""Each case written with LazyTensors: one text, run by Pairfuse and by PyKeOps.
+
+In: the LazyTensor class of the engine, the case and its arrays. Out: a tuple of arrays. A call builds its LazyTensors
+anew, as a user's function would, so their construction is part of what is timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.cases import Case
+
+
+def squared_distances(lazy: Any, x: Any, y: Any) -> Any:
+    return ((lazy(x[:, None, :]) - lazy(y[None, :, :])) ** 2).sum(axis=2)
+
+
+def gaussian(lazy: Any, case: Case, x: Any, y: Any, b: Any) -> tuple[Any, ...]:
+    return ((-squared_distances(lazy, x, y)).exp() @ b,)
+
+
+def logsumexp(lazy: Any, case: Case, x: Any, y: Any) -> tuple[Any, ...]:
+    return ((-squared_distances(lazy, x, y)).logsumexp(axis=1),)
+
+
+def argmin(lazy: Any, case: Case, x: Any, y: Any) -> tuple[Any, ...]:
+    return (squared_distances(lazy, x, y).argmin(axis=1),)
+
+
+def argkmin(lazy: Any, case: Case, x: Any, y: Any) -> tuple[Any, ...]:
+    return (squared_distances(lazy, x, y).argKmin(K=case.K, axis=1),)
+
+
+def density_gradient(lazy: Any, case: Case, x: Any, y: Any, w: Any) -> tuple[Any, ...]:
+    from torch.autograd import grad  # only this case needs torch
+
+    x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
+    density = (-squared_distances(lazy, x, y)).exp().sum(axis=1)
+    return (density.detach(), *grad(density, [x, y], w))
+
+
+def attention(lazy: Any, case: Case, x: Any, y: Any, b: Any) -> tuple[Any, ...]:
+    scores = lazy(x[:, None, :]) | lazy(y[None, :, :])
+    return (scores.sumsoftmaxweight(lazy(b[None, :, :]), axis=1),)
+
+
+FORMULAS: dict[str, Callable[..., tuple[Any, ...]]] = {
+    "gaussian": gaussian,
+    "logsumexp": logsumexp,
+    "argmin": argmin,
+    "argkmin": argkmin,
+    "density_gradient": density_gradient,
+    "attention": attention,
+}

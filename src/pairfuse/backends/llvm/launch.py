@@ -1,0 +1,202 @@
+"""Cuts a call into tasks for threads, and runs one task.
+
+In: a compiled kernel, arrays, sizes.  Out: a `Launch`, whose tasks may run in any order on any thread, and whose
+`complete` merges what tasks that shared rows have left.  Nothing here starts a thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir.expr import Expr
+from ...lower.problem import Sizes
+from . import layout as words
+from .compile import Binary
+from .layout import Layout
+
+# A task of this many pair-components lasts some milliseconds: long enough to hide its start, short enough that
+# an interrupt and the last thread to finish are not waited for.
+TASK_WORK = 2**27
+STATE_SLACK = 1024  # the last vector of state may be read beyond its end
+STATE_LIMIT = 32 * 2**20  # bytes of state of one task
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A rectangle of rows and columns of a range of batches; `part` numbers the tasks that share rows."""
+
+    rows: tuple[int, int]
+    cols: tuple[int, int]
+    batches: tuple[int, int]
+    part: int
+
+
+class Launch:
+    """One call of a kernel."""
+
+    def __init__(
+        self,
+        binary: Binary,
+        layout: Layout,
+        arrays: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        sizes: Sizes,
+        threads: int,
+    ):
+        self.binary, self.layout, self.schedule = binary, layout, layout.schedule
+        self.sizes = sizes
+        problem = layout.kernel.problem
+        self.kept, self.reduced = sizes.along(problem.kept), sizes.along(problem.over)
+        self.batches = int(np.prod(sizes.batch, dtype=np.int64))
+        self.cancel = np.zeros(1, np.int32)
+        self.work = self.kept * self.reduced * self.batches * work_per_pair(layout)
+        self.tasks, self.parts = self._cut(threads)
+        self.offsets = _offsets(arrays, problem.inputs, sizes.batch, self.batches)
+        self.base = self._words(arrays, outputs)
+        self._keep = (arrays, outputs)
+        self.state = np.empty(0, np.uint8)
+        if self.schedule.split:
+            self.part_units = layout.units(self.kept)
+            self.state_bytes = 8 * layout.state_components * self.parts * self.part_units + STATE_SLACK
+            self.state = np.empty(self.batches * self.state_bytes, np.uint8)
+
+    # ------------------------------------------------------------------ cutting
+    def _cut(self, threads: int) -> tuple[list[Task], int]:
+        if self.schedule.split:
+            return self._cut_columns(threads)
+        return self._cut_rows(threads), 1
+
+    def _cut_columns(self, threads: int) -> tuple[list[Task], int]:
+        unit = self.schedule.block
+        wanted = max(1, min(4 * threads, int(self.work // TASK_WORK) + 1, -(-self.reduced // unit)))
+        if self.batches >= 4 * threads:
+            wanted = 1
+        step = -(-self.reduced // (wanted * unit)) * unit
+        cuts = list(range(0, self.reduced, step))
+        tasks = [
+            Task((0, self.kept), (c, min(c + step, self.reduced)), (b, b + 1), p)
+            for b in range(self.batches)
+            for p, c in enumerate(cuts)
+        ]
+        return tasks, len(cuts)
+
+    def _cut_rows(self, threads: int) -> list[Task]:
+        columns = (0, self.reduced)
+        pieces = max(1, min(self.work // (TASK_WORK // 16) + 1, max(4 * threads, self.work // TASK_WORK)))
+        limit = max(1, STATE_LIMIT // (8 * max(1, self.layout.state_components)))
+        if self.batches >= pieces and self.kept <= limit:
+            step = -(-self.batches // pieces)
+            return [
+                Task((0, self.kept), columns, (b, min(b + step, self.batches)), 0) for b in range(0, self.batches, step)
+            ]
+        per_batch = -(-pieces // self.batches)
+        tile = self.schedule.tile_rows
+        step = max(1, -(-self.kept // (per_batch * tile))) * tile
+        step = max(tile, min(step, limit // tile * tile))
+        return [
+            Task((r, min(r + step, self.kept)), columns, (b, b + 1), 0)
+            for b in range(self.batches)
+            for r in range(0, self.kept, step)
+        ]
+
+    # ------------------------------------------------------------------ running
+    def _words(self, arrays: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> list[int]:
+        block = [0] * self.layout.words
+        block[words.CANCEL] = address(self.cancel)
+        block[words.OFFSETS] = address(self.offsets)
+        block[words.KEPT_SIZE] = self.kept
+        for k, out in enumerate(outputs):
+            block[words.FIRST_POINTER + k] = address(out)
+        first = self.layout.input_words
+        for k, (array, leaf) in enumerate(zip(arrays, self.layout.kernel.problem.inputs, strict=True)):
+            size = array.itemsize
+            strides = array.strides
+            block[first + 3 * k] = address(array)
+            block[first + 3 * k + 1] = 0 if leaf.param("axis") == "p" else strides[-2] // size
+            block[first + 3 * k + 2] = strides[-1] // size
+        return block
+
+    def run(self, task: Task, scratch: Scratch) -> None:
+        """Compute one task with this thread's scratch memory."""
+        block = list(self.base)
+        layout = self.layout
+        block[words.ROW_BEGIN], block[words.ROW_END] = task.rows
+        block[words.COL_BEGIN], block[words.COL_END] = task.cols
+        block[words.BATCH_BEGIN], block[words.BATCH_END] = task.batches
+        units = layout.units(task.rows[1] - task.rows[0])
+        block[words.LOCAL_UNITS] = units
+        if self.schedule.split:
+            memory = scratch.bytes(layout.fixed_bytes)
+            start = task.batches[0] * self.state_bytes + task.part * units * 8
+            block[words.STATE] = address(self.state) + start
+            block[words.UNITS] = self.parts * units
+        else:
+            memory = scratch.bytes(layout.fixed_bytes + layout.state_bytes(task.rows[1] - task.rows[0]))
+            block[words.STATE] = memory + layout.fixed_bytes
+            block[words.UNITS] = units
+            block[words.FINISH] = 1
+        block[words.SCRATCH] = memory
+        argument = (ctypes.c_int64 * len(block))(*block)
+        self.binary.kernel(ctypes.addressof(argument))
+
+    def complete(self) -> None:
+        """Merge and finish what split tasks have left."""
+        if not self.schedule.split:
+            return
+        block = list(self.base)
+        block[words.UNITS] = self.parts * self.part_units
+        argument = (ctypes.c_int64 * len(block))(*block)
+        lanes = 1 if self.schedule.lanes_on == "kept" else self.schedule.lanes
+        for b in range(self.batches):
+            state = address(self.state) + b * self.state_bytes
+            self.binary.finish(
+                ctypes.addressof(argument), state, self.parts * lanes, self.part_units, self.kept, b * self.kept
+            )
+
+
+class Scratch:
+    """Memory of one thread, reused from call to call."""
+
+    def __init__(self) -> None:
+        self._buffer = np.empty(0, np.uint8)
+
+    def bytes(self, n: int) -> int:
+        """Address, aligned to 64, of at least n bytes."""
+        if self._buffer.size < n + 64:
+            self._buffer = np.empty(n + 64, np.uint8)
+        return -(-address(self._buffer) // 64) * 64
+
+    def trim(self, limit: int) -> None:
+        """Give memory beyond `limit` back."""
+        if self._buffer.size > limit:
+            self._buffer = np.empty(0, np.uint8)
+
+
+def address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def work_per_pair(layout: Layout) -> int:
+    """A rough count of vector operations per pair, to size tasks."""
+    return 4 + layout.kernel.width("column") + layout.kernel.width("row")
+
+
+def _offsets(arrays: Sequence[np.ndarray], inputs: Sequence[Expr], batch: tuple[int, ...], batches: int) -> np.ndarray:
+    """For every batch, where each input starts, in elements."""
+    if not batch:
+        return np.zeros((1, max(1, len(arrays))), np.int64)
+    table = np.zeros((*batch, max(1, len(arrays))), np.int64)
+    for k, (array, leaf) in enumerate(zip(arrays, inputs, strict=True)):
+        trailing = 1 if leaf.param("axis") == "p" else 2
+        lead = array.shape[: array.ndim - trailing]
+        steps = [0 if n == 1 else s // array.itemsize for n, s in zip(lead, array.strides, strict=False)]
+        for axis, step in enumerate(steps, start=len(batch) - len(lead)):
+            if step:
+                shape = [1] * len(batch)
+                shape[axis] = batch[axis]
+                table[..., k] += (np.arange(batch[axis]) * step).reshape(shape)
+    return table.reshape(batches, -1)

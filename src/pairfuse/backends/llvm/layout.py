@@ -1,0 +1,129 @@
+"""Where things lie in memory: the words of the argument block and the parts of a thread's scratch memory.
+
+Both the emitter, which writes addresses, and the driver, which allocates and fills, read this one description.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...lower.kernel import Kernel
+from ...lower.scalar import UNROLL
+from ...lower.schedule import Schedule
+
+# Words (int64) of the argument block.
+ROW_BEGIN, ROW_END, COL_BEGIN, COL_END, BATCH_BEGIN, BATCH_END = range(6)
+SCRATCH, STATE, CANCEL, OFFSETS, FINISH, KEPT_SIZE = range(6, 12)
+UNITS = 12  # units of state of one component, of all parts
+LOCAL_UNITS = 13  # units of state of this task
+FIRST_POINTER = 14  # the outputs, then (pointer, row stride, component stride) of every input
+
+# Vectors of row fields, and of state, that are kept in registers rather than in memory.
+ROW_FIELDS_IN_REGISTERS = 32
+PARAMETERS_IN_REGISTERS = 32
+LIST_IN_REGISTERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Sizes in bytes and in components of everything that a thread needs besides the arrays."""
+
+    kernel: Kernel
+    schedule: Schedule
+
+    @property
+    def real_bytes(self) -> int:
+        return self.kernel.problem.precision.size
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.kernel.problem.record.outputs)
+
+    @property
+    def input_words(self) -> int:
+        return FIRST_POINTER + self.n_outputs
+
+    @property
+    def words(self) -> int:
+        return self.input_words + 3 * len(self.kernel.problem.inputs)
+
+    # state: doubles, [component][unit], a unit being a row (lanes on rows) or a lane of a row (lanes on columns)
+    @property
+    def compensated(self) -> bool:
+        """float64 sums carry a second double, the rounding errors."""
+        return self.real_bytes == 8
+
+    @property
+    def state_components(self) -> int:
+        return sum(s.dim * (2 if s.additive and self.compensated else 1) for s in self.kernel.slots)
+
+    def state_offset(self, name: str) -> int:
+        """First component of a slot; the second doubles of a sum follow its first ones."""
+        offset = 0
+        for s in self.kernel.slots:
+            if s.name == name:
+                return offset
+            offset += s.dim * (2 if s.additive and self.compensated else 1)
+        raise KeyError(name)
+
+    def units(self, rows: int) -> int:
+        """Units of state for this many rows, padded to whole tiles."""
+        tile = self.schedule.tile_rows
+        padded = -(-rows // tile) * tile
+        return padded * (1 if self.schedule.lanes_on == "kept" else self.schedule.lanes)
+
+    # scratch: packed columns, row fields, parameter fields, tile memory of the long slots, state
+    @property
+    def pack_bytes(self) -> int:
+        lanes = self.schedule.lanes
+        columns = -(-self.schedule.chunk // lanes) * lanes
+        return _aligned(columns * max(1, self.kernel.width("column")) * self.real_bytes)
+
+    @property
+    def vector_bytes(self) -> int:
+        return self.schedule.lanes * self.real_bytes
+
+    @property
+    def row_bytes(self) -> int:
+        return _aligned(self.kernel.width("row") * self.schedule.rows * self.vector_bytes)
+
+    @property
+    def parameter_bytes(self) -> int:
+        return _aligned(self.kernel.width("parameter") * self.real_bytes)
+
+    def in_memory(self, name: str) -> bool:
+        """Does a slot live in the tile memory (long vectors, lists) rather than in registers?"""
+        slot = next(s for s in self.kernel.slots if s.name == name)
+        return slot.dim > UNROLL or (self.kernel.machine.by_column and slot.dim > LIST_IN_REGISTERS)
+
+    def tile_offset(self, name: str) -> int:
+        """Byte offset of a slot in the tile memory."""
+        offset = 0
+        for s in self.kernel.slots:
+            if s.name == name:
+                return offset
+            if self.in_memory(s.name):
+                offset += s.dim * self.schedule.rows * self.slot_vector_bytes
+        raise KeyError(name)
+
+    @property
+    def slot_vector_bytes(self) -> int:
+        return self.schedule.lanes * 8
+
+    @property
+    def tile_bytes(self) -> int:
+        total = sum(s.dim for s in self.kernel.slots if self.in_memory(s.name))
+        return _aligned(total * self.schedule.rows * self.slot_vector_bytes)
+
+    @property
+    def fixed_bytes(self) -> int:
+        """Scratch memory before the state."""
+        return self.pack_bytes + self.row_bytes + self.parameter_bytes + self.tile_bytes
+
+    def state_bytes(self, rows: int) -> int:
+        # a vector of slack: the last load of a row of state may reach beyond it
+        return self.state_components * self.units(rows) * 8 + 64 * self.schedule.rows
+
+
+def _aligned(n: int) -> int:
+    return -(-n // 64) * 64

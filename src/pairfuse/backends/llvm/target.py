@@ -1,0 +1,54 @@
+"""The processor: which vectors it has, and LLVM's machine for it."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ...config import config
+from ...lower.schedule import Target
+
+# What a set of instructions adds to, or takes from, the features of the host.
+WITHOUT_AVX512 = ("avx512", "avx10", "avxvnni")
+GENERIC_X86 = "+sse2,+cx8,+fxsr,+mmx,+sse,+x87"
+
+
+@functools.cache
+def _binding() -> Any:
+    """llvmlite, initialised once."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+@functools.lru_cache(maxsize=8)
+def host_target(instructions: str = "") -> Target:
+    """The target of this machine, or a narrower one when the setting `instructions` asks for it."""
+    instructions = instructions or config.instructions
+    llvm = _binding()
+    cpu = llvm.get_host_cpu_name()
+    features = dict(llvm.get_host_cpu_features())
+    if instructions == "avx2":
+        features = {k: v and not k.startswith(WITHOUT_AVX512) for k, v in features.items()}
+    elif instructions == "generic":
+        features = {
+            k: v and not k.startswith(("avx", "fma", "f16c", "xop", "vaes", "vpcl", "gfni"))
+            for k, v in features.items()
+        }
+    flags = frozenset(k for k, v in features.items() if v)
+    text = ",".join(("+" if v else "-") + k for k, v in sorted(features.items()))
+    if "avx512f" in flags and "avx512vl" in flags and "avx512dq" in flags:
+        return Target("avx512", cpu, text, flags, 64, 32)
+    if "avx2" in flags and "fma" in flags:
+        return Target("avx2", cpu, text, flags, 32, 16)
+    wide = 32 if "neon" in flags else 16
+    return Target("generic", cpu, text, flags, 16, wide)
+
+
+def machine(target: Target) -> Any:
+    """A new LLVM target machine (each compiler consumes its own)."""
+    llvm = _binding()
+    triple = llvm.Target.from_default_triple()
+    return triple.create_target_machine(cpu=target.cpu, features=target.features, opt=3, jit=True)

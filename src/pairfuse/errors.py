@@ -1,0 +1,42 @@
+"""The exceptions of Pairfuse: what a user sees when something is wrong.
+
+Every message has three parts: the user's call, the facts, a remedy.  Each class also derives from the built-in
+exception that users of NumPy expect for the same mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class PairfuseError(Exception):
+    """Base class of all errors that Pairfuse raises on purpose."""
+
+
+class ShapeError(PairfuseError, ValueError):
+    """Shapes, sizes, axes or vector lengths that do not fit together."""
+
+
+class DtypeError(PairfuseError, ValueError, TypeError):
+    """A data type that is not supported, or types that cannot be mixed."""
+
+
+class FormulaError(PairfuseError, ValueError):
+    """A formula that has no meaning: unknown name, wrong number of arguments, syntax."""
+
+
+class UnsupportedError(PairfuseError, NotImplementedError, ValueError):
+    """A request that makes sense but that Pairfuse does not offer, with what to use instead."""
+
+
+class CompileError(PairfuseError, RuntimeError):
+    """The code generator or LLVM refused a kernel: a defect of Pairfuse, with the text needed to report it."""
+
+
+def message(call: str, facts: Iterable[str] | str = (), hint: str = "") -> str:
+    """Put an error text together: first line the call, then the facts, then the hint."""
+    lines = [call]
+    lines += ["  " + fact for fact in ([facts] if isinstance(facts, str) else facts)]
+    if hint:
+        lines.append("  Hint: " + hint)
+    return "\n".join(lines)

@@ -1,0 +1,167 @@
+"""The core of a LazyTensor: a formula, the data of its inputs, the space it lives on; and how operations combine them.
+
+In: operands.  Out: a new symbolic tensor.  Nothing is computed here, and no array is touched: an operation on warm
+caches costs a few microseconds, because the nodes of formulas are looked up by the identity of their operands.
+
+The inputs of a formula are numbered 0, 1, 2 ... in the order in which it meets them; `bindings[k]` is the data of
+input k.  When two formulas meet, the inputs of the second are renumbered after those of the first, and inputs that
+are the same array object on the same axis become one.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+from ..errors import PairfuseError
+from ..ir.expr import Expr, I, J, call, index, input_, inputs, rebuild, substitute
+from .messages import operation_error
+from .space import EMPTY, Clash, Space, join
+
+L = TypeVar("L", bound="Lazy")
+Mapping = tuple[int, ...]  # new slot of each slot; () leaves them as they are
+Params = tuple[tuple[str, Any], ...]
+
+CACHED_NODES = 1 << 14  # formulas kept alive for the next time the user writes them
+
+
+class Binding(NamedTuple):
+    """The data of one input.
+
+    data  array of shape (*batch, M, D), (*batch, N, D) or (*batch, D); or a tuple of Python numbers, which take the
+          type of the arrays when the formula is reduced
+    axis  "i", "j" or "p"
+    """
+
+    data: Any
+    axis: str
+
+
+Bindings = tuple[Binding, ...]
+
+
+class Lazy:
+    """A formula and its data. LazyTensor adds the operations, the reductions and the constructor."""
+
+    __slots__ = ("__weakref__", "_bindings", "_expr", "_space")
+
+    _expr: Expr
+    _bindings: Bindings
+    _space: Space
+
+    # NumPy arrays on the left of an operator leave the operation to us.
+    __array_ufunc__ = None
+    __array_priority__ = 1e6
+
+    @classmethod
+    def _make(cls: type[L], expr: Expr, bindings: Bindings = (), space: Space = EMPTY) -> L:
+        self = object.__new__(cls)
+        self._expr, self._bindings, self._space = expr, bindings, space
+        return self
+
+    @classmethod
+    def _lift(cls: type[L], value: Any) -> L:
+        """Any operand as a symbolic tensor: numbers, lists and arrays are converted (variables.py)."""
+        raise NotImplementedError
+
+    def _apply(self: L, name: str, *others: Any, params: Params = ()) -> L:
+        """The operation of this name of the table on self and the others."""
+        if not others:
+            return self._make(node(name, (self._expr,), ((),), params), self._bindings, self._space)
+        operands = (self, *[x if isinstance(x, Lazy) else self._lift(x) for x in others])
+        try:
+            bindings, space, mappings = merge(operands)
+            expr = node(name, tuple([x._expr for x in operands]), mappings, params)
+        except (Clash, PairfuseError) as cause:
+            raise operation_error(name, operands, params, cause) from None
+        return self._make(expr, bindings, space)
+
+    def _call(self: L, name: str, *others: Any, **params: Any) -> L:
+        """`_apply` with the parameters as keywords."""
+        if not others:
+            try:
+                return self._apply(name, params=tuple(params.items()))
+            except PairfuseError as cause:
+                raise operation_error(name, (self,), tuple(params.items()), cause) from None
+        return self._apply(name, *others, params=tuple(params.items()))
+
+    @property
+    def axis_letter(self) -> str | None:
+        """ "i", "j" or "p" when this is a variable, None when it is a formula."""
+        return self._expr.param("axis") if self._expr.op.name == "input" else None
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """(*batch, M, N, D), with the length of the vector even if it is 1, and 1 for an axis that is not used."""
+        return (*self._space.sizes, self._expr.dim)
+
+
+# ---------------------------------------------------------------------- formulas, cached
+
+
+@lru_cache(maxsize=CACHED_NODES)
+def node(name: str, args: tuple[Expr, ...], mappings: tuple[Mapping, ...], params: Params) -> Expr:
+    """The operation on the arguments, whose inputs are renumbered."""
+    return call(name, *[renumbered(e, m) for e, m in zip(args, mappings, strict=True)], **dict(params))
+
+
+@lru_cache(maxsize=CACHED_NODES)
+def renumbered(expr: Expr, mapping: Mapping) -> Expr:
+    """The formula with slot k replaced by slot mapping[k]."""
+    if not mapping:
+        return expr
+    leaves = inputs(expr)
+    new = {n: input_(mapping[n.param("slot")], n.param("axis"), n.dim) for n in leaves}
+    return substitute(expr, new)
+
+
+@lru_cache(maxsize=CACHED_NODES)
+def variable(axis: str, dim: int) -> Expr:
+    return input_(0, axis, dim)
+
+
+@lru_cache(maxsize=CACHED_NODES)
+def transposed(expr: Expr) -> Expr:
+    """The formula with i and j exchanged."""
+    other = {I: J, J: I}
+
+    def rule(n: Expr) -> Expr:
+        if n.op.name == "input" and n.param("axis") in other:
+            return input_(n.param("slot"), other[n.param("axis")], n.dim)
+        return index(other[n.param("axis")]) if n.op.name == "index" else n
+
+    return rebuild((expr,), rule)[0]
+
+
+# ---------------------------------------------------------------------- data
+
+
+def merge(operands: tuple[Lazy, ...]) -> tuple[Bindings, Space, tuple[Mapping, ...]]:
+    """The inputs of several formulas as those of one: all data, the common space, and the new number of each input."""
+    first = operands[0]
+    bindings, space = first._bindings, first._space
+    mappings: list[Mapping] = [()]
+    for x in operands[1:]:
+        if x._space is not space:
+            space = join(space, x._space)
+        bindings, mapping = _append(bindings, x._bindings)
+        mappings.append(mapping)
+    return bindings, space, tuple(mappings)
+
+
+def _append(have: Bindings, more: Bindings) -> tuple[Bindings, Mapping]:
+    if not more or have is more:
+        return have, ()
+    if not have:
+        return more, ()
+    joined = list(have)
+    mapping: list[int] = []
+    for item in more:
+        for slot, known in enumerate(have):
+            if known is item or (known.data is item.data and known.axis == item.axis and type(item.data) is not tuple):
+                mapping.append(slot)
+                break
+        else:
+            mapping.append(len(joined))
+            joined.append(item)
+    return tuple(joined), tuple(mapping)

@@ -1,0 +1,91 @@
+"""From a problem and the data of its inputs to arrays of the caller's library: the bridge to the driver.
+
+In: a `Problem`, the bindings of its inputs, the space of its formulas.  Out: the visible outputs, each of shape
+(*batch, kept size, dim).  When torch follows one of the inputs, the differentiable path (autograd.py) is taken.
+This is the warm path of every reduction: nothing here may depend on the length of the formula.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import ShapeError, message
+from ..lower.problem import Problem, Sizes
+from ..runtime import arrays
+from ..runtime.execute import execute
+from .base import Binding, Bindings
+from .space import Space
+
+
+class Settings(NamedTuple):
+    """What the user asked of one reduction beyond its formula: the backend, a progress bar."""
+
+    backend: str | None = None
+    progress: bool | None = None
+
+
+def evaluate(problem: Problem, bindings: Bindings, space: Space, settings: Settings) -> tuple[Any, ...]:
+    """The visible outputs of the problem."""
+    check_sizes(problem, space)
+    if space.library == arrays.TORCH and arrays.gradients_enabled() and any(map(followed, bindings)):
+        # Loaded on first use: it is the only file of the package that needs torch.
+        autograd = importlib.import_module("pairfuse.frontend.autograd")
+        return autograd.evaluate(problem, bindings, space, settings)
+    sizes = sizes_of(space)
+    values = [host_value(b, problem.dtype, sizes) for b in bindings]
+    results = execute(problem, values, sizes, backend=settings.backend, progress=settings.progress)
+    return tuple([arrays.wrap(r, space.library) for r in results[: problem.record.visible]])
+
+
+def sizes_of(space: Space) -> Sizes:
+    """The run-time sizes: an axis without variables has length 1."""
+    return Sizes(1 if space.ni is None else space.ni, 1 if space.nj is None else space.nj, space.batch)
+
+
+def dtype_of(space: Space) -> str:
+    """The number type of the computation."""
+    return space.dtype or arrays.default_dtype(space.library)
+
+
+def followed(binding: Binding) -> bool:
+    """Whether torch wants the derivative with respect to this input."""
+    return type(binding.data) is not tuple and arrays.needs_gradient(binding.data)
+
+
+def host_value(binding: Binding, dtype: str, sizes: Sizes) -> np.ndarray:
+    """The data of an input as the driver takes it: (*batch, rows, dim) or (*batch, dim), of this type."""
+    data, axis = binding
+    if type(data) is tuple:
+        return np.array(data, dtype=dtype)
+    value = arrays.view(data, dtype)
+    if axis == "p":
+        return value
+    rows = sizes.M if axis == "i" else sizes.N
+    if value.shape[-2] != rows:  # one row for all
+        return np.broadcast_to(value, (*value.shape[:-2], rows, value.shape[-1]))
+    return value
+
+
+def check_sizes(problem: Problem, space: Space) -> None:
+    """Refuse what has no value: an unknown size, the index of an extremum over nothing."""
+    for formula in problem.formulas:
+        for axis in formula.axes:
+            if space.along(axis) is None:
+                raise ShapeError(
+                    message(
+                        f"{problem.reduction}: the formula uses the index {axis}, but its range is not known.",
+                        f"no variable of the formula is indexed by {axis}",
+                        f"say it: index_{axis}(size).",
+                    )
+                )
+    if not problem.record.empty and space.along(problem.over) == 0:
+        raise ShapeError(
+            message(
+                f"{problem.reduction}: no index to return, the reduction over {problem.over} has no term.",
+                f"shape {space.sizes}",
+                "min and max over nothing are +inf and -inf.",
+            )
+        )

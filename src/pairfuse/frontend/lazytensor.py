@@ -1,0 +1,224 @@
+"""LazyTensor: the symbolic matrix that users write formulas with.
+
+In: arrays.  Out: formulas, and by reductions arrays.  This file holds the constructor, the attributes and what Python
+asks of any object; the operations are in methods.py and vectors.py, the reductions in reductions.py and linear.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from ..errors import DtypeError, ShapeError, UnsupportedError, message
+from ..ir.expr import Expr, const, index
+from ..runtime import arrays
+from . import options
+from .base import Binding
+from .evaluate import dtype_of
+from .linear import LinearOperator
+from .messages import describe, describe_value
+from .methods import install
+from .space import EMPTY, Space
+from .variables import parts
+
+T = TypeVar("T", bound="LazyTensor")
+AXIS_NUMBERS = {"i": 0, "j": 1, "p": 2}
+
+
+class LazyTensor(LinearOperator):
+    """A symbolic tensor of shape (*batch, M, N, D): a formula in variables x_i, y_j and parameters.
+
+    Operations only extend the formula; a reduction over i or j computes, without ever storing the M x N entries.
+
+    Arguments:
+        x: what the variable stands for
+
+            - array (*batch, M, 1, D): i-variable; (*batch, 1, N, D): j-variable; (*batch, 1, 1, D): parameter
+            - array (M, D) with axis=0: i-variable; (N, D) with axis=1: j-variable; (1, D) with axis=2: parameter
+            - array (D,), list of numbers, number: parameter (integers are constants of the formula)
+
+        axis: 0, 1 or 2 for arrays of two axes.
+
+    Arrays are NumPy arrays or torch tensors of float32 or float64, with any strides, and are not copied. Integers and
+    truth values are converted to the type of the others; alone they become float64 (NumPy) or torch's default type.
+
+    Raises:
+        ShapeError: the shape does not say which axis x is indexed by.
+        DtypeError, UnsupportedError: a type, or a device, that cannot be computed with.
+
+    Example::
+
+        >>> import numpy as np
+        >>> from pairfuse.numpy import LazyTensor
+        >>> x, y = np.arange(6.0).reshape(2, 3), np.ones((4, 3))
+        >>> K = (-((LazyTensor(x[:, None, :]) - LazyTensor(y[None, :, :])) ** 2).sum(-1)).exp()
+        >>> K.shape
+        (2, 4)
+        >>> K.sum(dim=1).shape
+        (2, 1)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, x: Any, axis: int | None = None) -> None:
+        self._expr, self._bindings, self._space = parts(x, axis)
+
+    @classmethod
+    def _lift(cls: type[T], value: Any) -> T:
+        kind = type(value)
+        if kind is int or kind is bool:
+            return cls._make(constant(int(value)))
+        return cls._make(*parts(value))
+
+    # -------------------------------------------------- attributes
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(*batch, M, N, D); D is left out when it is 1, and an axis that no variable uses counts 1."""
+        return self._space.sizes if self._expr.dim == 1 else self._shape
+
+    @property
+    def ndim(self) -> int:
+        """Length of the vectors, D (as in KeOps: not the number of axes, which is `dim()`)."""
+        return self._expr.dim
+
+    def dim(self) -> int:
+        """Number of axes: that of the batch plus 3."""
+        return len(self._space.batch) + 3
+
+    @property
+    def batchdims(self) -> tuple[int, ...] | None:
+        """Shape of the batch axes, None without."""
+        return self._space.batch or None
+
+    @property
+    def nbatchdims(self) -> int:
+        """Number of batch axes."""
+        return len(self._space.batch)
+
+    @property
+    def ni(self) -> int | None:
+        """M, or None if no variable is indexed by i."""
+        return self._space.ni
+
+    @property
+    def nj(self) -> int | None:
+        """N, or None if no variable is indexed by j."""
+        return self._space.nj
+
+    @property
+    def axis(self) -> int | None:
+        """0 for an i-variable, 1 for a j-variable, 2 for a parameter, None for a formula."""
+        letter = self.axis_letter
+        return None if letter is None else AXIS_NUMBERS[letter]
+
+    @property
+    def dtype(self) -> str | None:
+        """ "float32" or "float64": the type of the results; None if no array takes part."""
+        return dtype_of(self._space) if self._space.library else self._space.dtype
+
+    @property
+    def variables(self) -> tuple[Any, ...]:
+        """The data of the inputs of the formula, in its numbering."""
+        return tuple(list(b.data) if type(b.data) is tuple else b.data for b in self._bindings)
+
+    @property
+    def formula(self) -> str:
+        """The formula in text."""
+        return formula_text(self._expr)
+
+    @property
+    def is_complex(self) -> bool:
+        """False: complex numbers are not supported yet."""
+        return False
+
+    @property
+    def backend(self) -> str | None:
+        """The backend of the reductions of this formula and of what is made of it; None chooses."""
+        return self._space.backend
+
+    @backend.setter
+    def backend(self, name: str | None) -> None:
+        options.backend_name("K", name)
+        self._space = self._space._replace(backend=None if name == "auto" else name)
+
+    @property
+    def ranges(self) -> None:
+        """None: block-sparse reductions are not supported yet."""
+        return None
+
+    @ranges.setter
+    def ranges(self, value: Any) -> None:
+        options.check_ranges(value)
+
+    # -------------------------------------------------- what Python asks
+    def __str__(self) -> str:
+        facts = [f"formula: {self.formula}", f"shape: {self._shape}", f"type: {self.dtype or 'that of the arrays'}"]
+        batch = self.nbatchdims
+        facts.append(f"lazy: nothing is computed before a reduction over i (dim={batch}) or j (dim={batch + 1})")
+        return message("Pairfuse LazyTensor", facts)
+
+    def __repr__(self) -> str:
+        text = self.formula
+        text = text if len(text) <= 80 else text[:77] + "..."
+        batch = self.nbatchdims
+        dtype = self.dtype or "any type"
+        return f"LazyTensor({text}, shape={self._shape}, {dtype}; reduce with dim={batch} (i) or dim={batch + 1} (j))"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self)._make, (self._expr, self._bindings, self._space)
+
+    def __copy__(self: T) -> T:
+        return self._make(self._expr, self._bindings, self._space)
+
+    def __deepcopy__(self: T, memo: dict[int, Any]) -> T:
+        """Formula and space are immutable; the arrays are copied (a tensor that is not a leaf, by clone)."""
+        bindings = tuple(Binding(_copied(b.data, memo), b.axis) for b in self._bindings)
+        return self._make(self._expr, bindings, self._space)
+
+    def __bool__(self) -> bool:
+        raise self._not_dense("bool(x)", "a formula is neither true nor false", "x.any(dim=1) and x.all(dim=1) reduce.")
+
+    def __len__(self) -> int:
+        raise self._not_dense("len(x)", "a formula has several sizes", "x.shape, x.ni, x.nj.")
+
+    def __iter__(self) -> Any:
+        raise self._not_dense("iteration over x", "rows of a formula cannot be selected", "iterate over the arrays.")
+
+    def __float__(self) -> float:
+        raise self._not_dense("float(x)", "nothing is computed before a reduction", "x.sum(dim=1) gives an array.")
+
+    __int__ = __index__ = __complex__ = __float__  # type: ignore[assignment]
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise self._not_dense(
+            "np.asarray(x)", "a formula is not an array, its entries are never stored", "reduce it, or K @ np.eye(N)."
+        )
+
+    def _not_dense(self, call: str, why: str, hint: str) -> Symbolic:
+        return Symbolic(message(f"{call}: {why}.", f"x: {describe(self)}", hint))
+
+    def explain(self, reduction: str = "sum", dim: int | None = None) -> str:
+        """What a reduction of this formula becomes on its way to the machine, stage by stage.
+
+        Arguments: reduction: a name of the table; dim: the axis reduced over (default: j).
+        """
+        return explain(self, reduction, self.nbatchdims + 1 if dim is None else dim)
+
+
+class Symbolic(UnsupportedError, TypeError):
+    """A request for numbers where there is only a formula."""
+
+
+def _copied(data: Any, memo: dict[int, Any]) -> Any:
+    if arrays.library(data) == arrays.TORCH and not data.is_leaf:
+        return data.clone()
+    return copy.deepcopy(data, memo)
+
+
+@lru_cache(maxsize=1024)
+def constant(value: int) -> Expr:
+    return const(value)
+
+
+install(LazyTensor)

@@ -1,0 +1,119 @@
+"""A LazyTensor as a linear operator: K @ v, v @ K, K.T, and the protocol of scipy.sparse.linalg.
+
+In: a symbolic tensor of dimension 1, arrays on its right or left.  Out: arrays; the matrix is never formed, and every
+right-hand side costs one more number per pair, not one more pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import DtypeError, FormulaError, ShapeError, message
+from ..runtime import arrays
+from .base import Binding, Lazy, transposed, variable
+from .evaluate import dtype_of
+from .messages import describe, describe_value
+from .reduce import perform, reduce, scalar_formula
+from .reductions import Reductions
+from .space import Space
+
+K = TypeVar("K", bound="LinearOperator")
+OTHER = {"i": "j", "j": "i", "p": "p"}
+
+
+class LinearOperator(Reductions):
+    """Matrix products with dense vectors and matrices."""
+
+    __slots__ = ()
+
+    def __matmul__(self, v: Any, **options: Any) -> Any:
+        """K @ v = sum_j K_ij v_j.
+
+        Arguments: v: array of shape (N,), or (*batch, N, E) for E right-hand sides at once.
+        Returns: array of shape (M,) (with the batch axes of K, if any), or (*batch, M, E). Differentiable.
+        Raises: ShapeError unless K is one number per pair and v has N rows; DtypeError for other number types.
+
+        Example::
+
+            >>> import numpy as np
+            >>> from pairfuse.numpy import Vi, Vj
+            >>> K = Vi(np.array([[1.0], [2.0]])) * Vj(np.array([[1.0], [10.0], [100.0]]))
+            >>> K @ np.ones(3)
+            array([111., 222.])
+        """
+        return _product(self, v, "j", "K @ v", options)
+
+    def __rmatmul__(self, v: Any) -> Any:
+        """v @ K = sum_i v_i K_ij, for v of shape (M,) or (*batch, E, M)."""
+        if arrays.library(v) is not None and v.ndim > 1:
+            return _product(self, v.swapaxes(-1, -2), "i", "v @ K", {}).swapaxes(-1, -2)
+        return _product(self, v, "i", "v @ K", {})
+
+    def matvec(self, v: Any, **options: Any) -> Any:
+        """K @ v, as SciPy's LinearOperator calls it: v may also be a NumPy vector of another floating type."""
+        return _for_scipy(self, v, "j", "K.matvec(v)", options)
+
+    def rmatvec(self, v: Any, **options: Any) -> Any:
+        """K.T @ v; see `matvec`."""
+        return _for_scipy(self, v, "i", "K.rmatvec(v)", options)
+
+    matmat = matvec
+    rmatmat = rmatvec
+
+    def t(self: K) -> K:
+        """The transpose: i and j exchange their roles, batch axes and components stay."""
+        space = self._space
+        bindings = tuple([Binding(b.data, OTHER[b.axis]) for b in self._bindings])
+        return self._make(transposed(self._expr), bindings, space._replace(ni=space.nj, nj=space.ni))
+
+    @property
+    def T(self: K) -> K:
+        """The transpose, `t()`."""
+        return self.t()
+
+
+def _product(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]) -> Any:
+    """sum over the axis `over` of K_ij v, with v a vector or a matrix of that many rows."""
+    kind = arrays.library(v)
+    if kind is None:
+        hint = "(K * x).sum(dim=...) multiplies by a symbolic tensor." if isinstance(v, Lazy) else "pass an array."
+        error = FormulaError if isinstance(v, Lazy) else DtypeError
+        raise error(message(f"{call}: v is not an array.", f"v: {describe(v)}", hint))
+    scalar_formula(matrix, "__matmul__")
+    rows = v[..., None] if v.ndim == 1 else v
+    count = matrix._space.along(over)
+    if v.ndim == 0 or (count is not None and rows.shape[-2] != count):
+        expected = f"({count},) or (*batch, {count}, E)" if call != "v @ K" else f"({count},) or (*batch, E, {count})"
+        given = "a single number" if v.ndim == 0 else f"{rows.shape[-2]} entries along {over}, K has {count}"
+        facts = [f"K: {describe(matrix)}", f"v: {describe_value(v)}"]
+        raise ShapeError(message(f"{call}: v has {given}.", facts, f"v has the shape {expected}."))
+    terms = matrix * _vector(matrix, rows, over, kind)  # type: ignore[operator]
+    result = perform(terms, call, lambda s: _flat(reduce(terms, "sum", over, s)[0], v.ndim == 1), options)
+    return result
+
+
+def _flat(result: Any, flat: bool) -> Any:
+    return result[..., 0] if flat else result
+
+
+def _vector(matrix: Lazy, rows: Any, axis: str, kind: str) -> Lazy:
+    """The array (*batch, rows, E) as a variable of this axis."""
+    dtype: str | None = arrays.number_type(rows, kind)
+    rows = arrays.plain(rows, kind)
+    shape = tuple(rows.shape)
+    size = {"ni" if axis == "i" else "nj": shape[-2]}
+    space = Space(batch=shape[:-2], library=kind, dtype=None if dtype == arrays.INTEGER else dtype, **size)
+    return matrix._make(variable(axis, shape[-1]), (Binding(rows, axis),), space)
+
+
+def _for_scipy(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]) -> Any:
+    """SciPy works on NumPy vectors of its own choice of type: convert to the operator's, and back."""
+    kind = matrix._space.library
+    if not isinstance(v, np.ndarray):
+        return _product(matrix, v, over, call, options)
+    # Copied, because torch does not take read-only memory.
+    given = np.array(v, dtype=dtype_of(matrix._space)) if kind == arrays.TORCH else v.astype(dtype_of(matrix._space))
+    result = _product(matrix, arrays.wrap(given, kind), over, call, options)
+    return arrays.view(result, str(v.dtype)) if kind == arrays.TORCH else result.astype(v.dtype, copy=False)

@@ -1,0 +1,195 @@
+"""The operations of the table as methods, and Python's operators.
+
+In: the rows of ir/ops.py.  Out: one method for each public row, with its documentation; adding a row adds the method.
+Rows whose method takes other arguments than the row are written out in vectors.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from ..ir.expr import Op
+from ..ir.ops import OPS
+from .base import Lazy, node
+
+L = TypeVar("L", bound="Operations")
+ONE_INPUT: tuple[tuple[int, ...], ...] = ((),)
+
+# Rows without a method of their own name: pieces of other definitions, and what vectors.py and reductions.py write.
+INTERNAL = frozenset(
+    "to_real to_index arange input const index slot fold_columns shift pad repeat tile transpose extract elem elem_t "
+    "sum sum_d min_d max_d argmin_d argmax_d pow powi round mod one_hot tensordot kron "
+    "weightedsqnorm weightedsqdist bspline".split()
+)
+ADD, SUB, MUL, DIV = "add", "sub", "mul", "div"
+LARGEST_WHOLE_EXPONENT = 1024  # a float exponent that is a whole number up to this is an integer power
+
+
+class Operations(Lazy):
+    """Operators, and the methods made from the table."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:  # the methods that `install` adds
+
+        def __getattr__(self: L, name: str) -> Callable[..., L]: ...
+
+    # Arithmetic. Exact 0, 1 and -1 leave no trace in the formula, so that sums may start from `K = 0`.
+    def __add__(self: L, other: Any) -> L:
+        return self if _is_exactly(other, 0) else self._apply(ADD, other)
+
+    def __radd__(self: L, other: Any) -> L:
+        return self if _is_exactly(other, 0) else self._lift(other)._apply(ADD, self)
+
+    def __sub__(self: L, other: Any) -> L:
+        return self if _is_exactly(other, 0) else self._apply(SUB, other)
+
+    def __rsub__(self: L, other: Any) -> L:
+        return self._apply("neg") if _is_exactly(other, 0) else self._lift(other)._apply(SUB, self)
+
+    def __mul__(self: L, other: Any) -> L:
+        if _is_exactly(other, 1):
+            return self
+        return self._apply("neg") if _is_exactly(other, -1) else self._apply(MUL, other)
+
+    def __rmul__(self: L, other: Any) -> L:
+        if _is_exactly(other, 1):
+            return self
+        return self._apply("neg") if _is_exactly(other, -1) else self._lift(other)._apply(MUL, self)
+
+    def __truediv__(self: L, other: Any) -> L:
+        return self if _is_exactly(other, 1) else self._apply(DIV, other)
+
+    def __rtruediv__(self: L, other: Any) -> L:
+        return self._apply("inv") if _is_exactly(other, 1) else self._lift(other)._apply(DIV, self)
+
+    def __floordiv__(self: L, other: Any) -> L:
+        return self._apply("floordiv", other)
+
+    def __rfloordiv__(self: L, other: Any) -> L:
+        return self._lift(other)._apply("floordiv", self)
+
+    def __mod__(self: L, other: Any) -> L:
+        return self._apply("mod", other, 0)
+
+    def __rmod__(self: L, other: Any) -> L:
+        return self._lift(other)._apply("mod", self, 0)
+
+    def __pow__(self: L, exponent: Any) -> L:
+        """x ** n: an exact integer power; x ** 0.5 and x ** -0.5 are sqrt and rsqrt; otherwise pow(x, p)."""
+        if isinstance(exponent, (Integral, np.bool_)):
+            return self._whole_power(int(exponent))
+        if isinstance(exponent, (float, np.floating)):
+            if exponent == 0.5:
+                return self._apply("sqrt")
+            if exponent == -0.5:
+                return self._apply("rsqrt")
+            if exponent == int(exponent) if abs(exponent) <= LARGEST_WHOLE_EXPONENT else False:
+                return self._whole_power(int(exponent))
+        return self._apply("pow", exponent)
+
+    def _whole_power(self: L, n: int) -> L:
+        if n == 1:
+            return self
+        return self._apply("square") if n == 2 else self._apply("powi", params=(("n", n),))
+
+    def __rpow__(self: L, base: Any) -> L:
+        return self._apply("exp2") if _is_exactly(base, 2) else self._lift(base)._apply("pow", self)
+
+    def power(self: L, exponent: Any) -> L:
+        """The same as ``x ** exponent``."""
+        return self**exponent
+
+    def __neg__(self: L) -> L:
+        return self._apply("neg")
+
+    def __pos__(self: L) -> L:
+        return self
+
+    def __abs__(self: L) -> L:
+        return self._apply("abs")
+
+    def __invert__(self: L) -> L:
+        return self._apply("logical_not")
+
+    def __or__(self: L, other: Any) -> L:
+        """x | y: the scalar product of two vectors of the same length."""
+        return self._apply("dot", other)
+
+    def __ror__(self: L, other: Any) -> L:
+        return self._lift(other)._apply("dot", self)
+
+    # Comparisons: 1 where true, 0 where false.
+    def __lt__(self: L, other: Any) -> L:
+        return self._apply("lt", other)
+
+    def __le__(self: L, other: Any) -> L:
+        return self._apply("le", other)
+
+    def __gt__(self: L, other: Any) -> L:
+        return self._apply("gt", other)
+
+    def __ge__(self: L, other: Any) -> L:
+        return self._apply("ge", other)
+
+    def __eq__(self, other: object) -> Any:
+        return False if other is None else self._apply("eq", other)
+
+    def __ne__(self, other: object) -> Any:
+        return True if other is None else self._apply("ne", other)
+
+    __hash__ = None  # type: ignore[assignment]  # == builds a formula, so a LazyTensor cannot be the key of a dict
+
+
+def _is_exactly(value: Any, number: int) -> bool:
+    """Is it this number, written as a Python int or float (and not True)?"""
+    kind = type(value)
+    return (kind is int or kind is float) and value == number
+
+
+# ---------------------------------------------------------------------- methods made from rows
+
+
+def public_rows() -> list[Op]:
+    """The rows that become methods under their own name."""
+    return [op for op in OPS.values() if op.arity and op.name not in INTERNAL]
+
+
+def install(cls: type[Operations]) -> None:
+    """Give the class one method for each public row that it does not write itself."""
+    for op in public_rows():
+        if op.name not in cls.__dict__:
+            setattr(cls, op.name, method_of(op))
+
+
+def method_of(op: Op) -> Callable[..., Any]:
+    """The method of a row: self is its first argument, parameters come last or by keyword."""
+    name, others = op.name, op.arity - 1
+
+    if op.arity == 1 and not op.params:
+
+        def method(self: Any) -> Any:
+            return self._make(node(name, (self._expr,), ONE_INPUT, ()), self._bindings, self._space)
+
+    else:
+
+        def method(self: Any, *args: Any, **params: Any) -> Any:
+            if len(args) < others or len(args) - others + len(params) != len(op.params):
+                raise TypeError(f"{signature_of(op)}: {len(args) + len(params)} arguments given")
+            named = dict(zip(op.params, args[others:], strict=False), **params)
+            return self._call(name, *args[:others], **named)
+
+    method.__name__ = name
+    method.__qualname__ = f"LazyTensor.{name}"
+    method.__doc__ = f"{op.doc}\n\n{signature_of(op)}"
+    return method
+
+
+def signature_of(op: Op) -> str:
+    """How the method is called: "x.atan2(y)"."""
+    names = list("yzuvw"[: op.arity - 1]) + list(op.params)
+    return f"x.{op.name}({', '.join(names)})"

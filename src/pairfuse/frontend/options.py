@@ -1,0 +1,145 @@
+"""The keyword arguments of reductions: which exist, what they may be, and what remains of them.
+
+In: the keywords of a call.  Out: `Settings` and the output array, or an error that names the keyword.  Keywords of
+KeOps that only tune its own engine are accepted and checked, and change nothing: sums are always accumulated more
+precisely than the data, and there are no chunks to enable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from ..errors import DtypeError, PairfuseError, ShapeError, UnsupportedError, message
+from ..runtime import arrays
+from .evaluate import Settings
+from .messages import describe_value
+
+GPU = {
+    "GPU", "GPU_1D", "GPU_2D", "GPU_1D_device", "GPU_1D_host", "GPU_2D_device", "GPU_2D_host",
+}  # fmt: skip
+OURS = ("llvm", "reference")
+KNOWN = (
+    "call",
+    "backend",
+    "device_id",
+    "ranges",
+    "out",
+    "progress",
+    "dtype_acc",
+    "use_double_acc",
+    "sum_scheme",
+    "enable_chunks",
+    "use_fast_math",
+    "keepdim",
+    "keepdims",
+    "rec_multVar_highdim",
+)
+SUMS = ("sum", "logsumexp", "logsumexp_weight", "sumsoftmaxweight", "mean", "var", "std")
+
+
+class UnknownOption(PairfuseError, TypeError):
+    """A keyword argument that no reduction knows."""
+
+
+def parse(name: str, options: dict[str, Any], backend: str | None, dtype: str) -> Settings:
+    """Check the keywords of a reduction and keep those that matter here."""
+    if not options:
+        return DEFAULT if backend is None else Settings(backend_name(name, backend), None)
+    for key in options:
+        if key not in KNOWN:
+            near = get_close_matches(key, KNOWN, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the keywords of reductions are {', '.join(KNOWN)}."
+            raise UnknownOption(message(f"{name}({key}=...): there is no such keyword.", hint=hint))
+    check_ranges(options.get("ranges"))
+    _check_accumulation(name, options, dtype)
+    device = options.get("device_id", -1)
+    if not isinstance(device, (int, np.integer)) or isinstance(device, bool):
+        raise ShapeError(message(f"{name}(device_id={device!r}): a device is a number; -1 follows the data."))
+    chosen = backend_name(name, options.get("backend") or backend)
+    progress = options.get("progress")
+    return Settings(chosen, None if progress is None else bool(progress))
+
+
+DEFAULT = Settings()
+
+
+def backend_name(name: str, backend: str | None) -> str | None:
+    """The driver's name of a backend: None for its own choice."""
+    if backend in (None, "auto", "CPU"):
+        return None
+    if backend in OURS:
+        return backend
+    if backend in GPU:
+        raise UnsupportedError(
+            message(
+                f"{name}(backend={backend!r}): this version computes on the CPU.", hint="backend='auto' or 'CPU'."
+            )
+        )
+    choices = ", ".join(repr(b) for b in ("auto", "CPU", *OURS))
+    raise UnsupportedError(message(f"backend={backend!r}: there is no such backend.", hint=f"choose from {choices}."))
+
+
+def check_ranges(ranges: Any) -> None:
+    if ranges is not None:
+        raise UnsupportedError(
+            message(
+                "ranges=...: block-sparse reductions are not supported yet.",
+                hint="express the mask in the formula, for example where(mask, K, 0).",
+            )
+        )
+
+
+def _check_accumulation(name: str, options: dict[str, Any], dtype: str) -> None:
+    """The accumulator's options of KeOps: refused where they contradict each other or the data."""
+    acc, double = options.get("dtype_acc", "auto"), options.get("use_double_acc", False)
+    scheme = options.get("sum_scheme", "auto")
+    if acc not in ("auto", "float16", "float32", "float64"):
+        raise DtypeError(message(f"{name}(dtype_acc={acc!r}): not a type.", hint="'auto', 'float32' or 'float64'."))
+    if scheme not in ("auto", "direct_sum", "block_sum", "kahan_scheme"):
+        hint = "'auto', 'direct_sum', 'block_sum' or 'kahan_scheme'; all give the same, accurate, sum here."
+        raise UnsupportedError(message(f"{name}(sum_scheme={scheme!r}): not a scheme.", hint=hint))
+    if acc != "auto" and double:
+        raise DtypeError(message(f"{name}(dtype_acc={acc!r}, use_double_acc=True): give one of the two."))
+    if acc == "float16" or (acc == "float32" and dtype == "float64"):
+        raise DtypeError(
+            message(f"{name}(dtype_acc={acc!r}): less precise than the data.", f"data: {dtype}", "leave it at 'auto'.")
+        )
+    if name not in SUMS and (acc != "auto" or double or scheme in ("block_sum", "kahan_scheme")):
+        raise UnsupportedError(
+            message(f"{name}: dtype_acc, use_double_acc and sum_scheme are for sums.", hint="leave them out.")
+        )
+
+
+def deliver(name: str, results: Any, out: Any, library: str | None) -> Any:
+    """Copy the results into the caller's arrays, which are returned."""
+    several = isinstance(results, tuple)
+    values: Sequence[Any] = results if several else (results,)
+    targets: Sequence[Any] = out if isinstance(out, (tuple, list)) else (out,)
+    if len(values) != len(targets):
+        raise ShapeError(
+            message(f"{name}(out=...): {len(values)} results and {len(targets)} output arrays.", hint="pass a tuple.")
+        )
+    for value, target in zip(values, targets, strict=True):
+        _fill(name, value, target, library)
+    return tuple(targets) if several else targets[0]
+
+
+def _fill(name: str, value: Any, target: Any, library: str | None) -> None:
+    facts = [f"out: {describe_value(target)}", f"result: {describe_value(value)}"]
+    if arrays.library(target) != (library or arrays.NUMPY):
+        raise DtypeError(message(f"{name}(out=...): out is not of the library of the result.", facts))
+    if tuple(target.shape) != tuple(value.shape):
+        hint = "the result has the shape (*batch, M or N, D)."
+        raise ShapeError(message(f"{name}(out=...): out has not the shape of the result.", facts, hint))
+    if target.dtype != value.dtype:
+        raise DtypeError(message(f"{name}(out=...): out has not the type of the result.", facts))
+    if isinstance(target, np.ndarray):
+        if not target.flags.writeable:
+            raise ShapeError(message(f"{name}(out=...): out is read-only.", facts))
+        np.copyto(target, value)
+    else:
+        target.copy_(value)

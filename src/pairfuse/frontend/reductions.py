@@ -1,0 +1,283 @@
+"""The reductions of a LazyTensor: sum, logsumexp, min, argKmin, mean ... over i or over j.
+
+Every method takes ``axis`` or ``dim``: with b batch axes, b reduces over i (the result is indexed by j), b + 1 over j
+(the result is indexed by i).  Results have the shape (*batch, M or N, D): the trailing axis stays, even of length 1.
+The keyword arguments of all of them: ``call=False`` gives a function that computes when called; ``out=`` an array to
+fill; ``backend``; ``progress=True`` shows a bar; ``device_id``, ``dtype_acc``, ``use_double_acc``, ``sum_scheme``,
+``enable_chunks``, ``use_fast_math`` and ``keepdim`` are accepted for programs written for KeOps and change nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import FormulaError, ShapeError, message
+from ..ir.reductions import REDUCTIONS
+from .base import Lazy
+from .evaluate import Settings
+from .messages import describe, operand_facts
+from .reduce import VECTOR, over_of, perform, reduce
+from .variables import parts
+from .vectors import Vectors
+
+Axis = int | None
+
+
+class Reductions(Vectors):
+    """Reductions over i, over j, and, for sum, mean, min, max, argmin and argmax, over the components."""
+
+    __slots__ = ()
+
+    def _reduce(
+        self, name: str, axis: Axis, dim: Axis, options: dict[str, Any], vector: str | None = None, **extra: Any
+    ) -> Any:
+        """One output of the record `name`; `vector` is the operation that does the same over the components."""
+        over = over_of(self, name, axis, dim, vector is not None)
+        if over == VECTOR:
+            return self._apply(vector)  # type: ignore[arg-type]
+        return perform(self, name, lambda s: reduce(self, name, over, s, **extra)[0], options)
+
+    def _reduce_all(self, name: str, axis: Axis, dim: Axis, options: dict[str, Any]) -> Any:
+        """All outputs of the record `name`."""
+        over = over_of(self, name, axis, dim)
+        return perform(self, name, lambda s: reduce(self, name, over, s), options)
+
+    def _reduce_K(self, name: str, K: Any, axis: Axis, dim: Axis, options: dict[str, Any], many: bool = False) -> Any:
+        """The outputs of a record with K places, each of shape (..., K) or (..., K, D)."""
+        if isinstance(K, bool) or not hasattr(K, "__index__") or K.__index__() < 1:
+            raise ShapeError(message(f"{name}(K={K!r}): K is a whole number, at least 1.", f"x: {describe(self)}"))
+        K = K.__index__()
+        over = over_of(self, name, axis, dim)
+
+        def run(settings: Settings) -> Any:
+            outputs = reduce(self, name, over, settings, params=(("K", K),))
+            if self._expr.dim > 1:  # a row of the result is component after component
+                outputs = tuple(v.reshape(*v.shape[:-1], -1, K).swapaxes(-1, -2) for v in outputs)
+            return outputs if many else outputs[0]
+
+        return perform(self, name, run, options)
+
+    # -------------------------------------------------- sums
+    def sum(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
+        """Sum over i, over j, or (the default) over the components, which gives a symbolic tensor of dimension 1.
+
+        Returns: array of shape (*batch, M or N, D); 0 over nothing. Differentiable.
+
+        Example::
+
+            >>> import numpy as np
+            >>> from pairfuse.numpy import LazyTensor
+            >>> x, y = LazyTensor(np.zeros((2, 1, 3))), LazyTensor(np.ones((1, 5, 3)))
+            >>> ((x - y) ** 2).sum(-1).sum(dim=1)
+            array([[15.],
+                   [15.]])
+        """
+        return self._reduce("sum", axis, dim, options, vector="sum")
+
+    def prod(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """Product over i or j; 1 over nothing. Differentiable, also where terms vanish."""
+        return self._reduce("prod", axis, dim, options)
+
+    def mean(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """Mean over i, over j, or over the components; NaN over nothing. Differentiable."""
+        over = over_of(self, "mean", axis, dim, vector=True)
+        if over == VECTOR:
+            return self._apply("sum") / self._expr.dim
+        return perform(self, "mean", lambda s: _mean(self, over, s), options)
+
+    def var(self, axis: Axis = None, dim: Axis = None, ddof: float = 0, **options: Any) -> Any:
+        """Variance over i or j, in two passes: the mean, then the mean of the squared differences.
+
+        Arguments: ddof: the sum of squares is divided by the number of terms minus ddof (0, as in NumPy; torch's
+        default is 1). Differentiable.
+        """
+        over = over_of(self, "var", axis, dim)
+        return perform(self, "var", lambda s: _variance(self, over, ddof, s), options)
+
+    def std(self, axis: Axis = None, dim: Axis = None, ddof: float = 0, **options: Any) -> Any:
+        """Standard deviation: the square root of `var`."""
+        over = over_of(self, "std", axis, dim)
+        return perform(self, "std", lambda s: _variance(self, over, ddof, s) ** 0.5, options)
+
+    # -------------------------------------------------- log-sum-exp and softmax
+    def logsumexp(
+        self, axis: Axis = None, dim: Axis = None, weight: Any = None, other: Any = None, **options: Any
+    ) -> Any:
+        """log(sum(exp(F))) over i or j, without overflow, component by component; -inf over nothing.
+
+        Arguments: weight (or other): a symbolic tensor or array G of dimension E; the result is then
+        log(sum(exp(F) * G)), of shape (*batch, M or N, E), and F needs dimension 1 or E. Differentiable.
+        """
+        if weight is not None and other is not None:
+            raise FormulaError(message("logsumexp(weight=..., other=...): two names for the same, give one."))
+        weight = other if weight is None else weight
+        if weight is None:
+            return self._reduce("logsumexp", axis, dim, options)
+        return self._reduce("logsumexp_weight", axis, dim, options, other=self._as_weight(weight, "logsumexp"))
+
+    def sumsoftmaxweight(self, weight: Any, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """sum(exp(F) * G) / sum(exp(F)) over i or j, without overflow: attention with scores F and values G.
+
+        Arguments: weight: a symbolic tensor or array G of dimension E. Returns: array (*batch, M or N, E).
+        Differentiable.
+        """
+        return self._reduce("sumsoftmaxweight", axis, dim, options, other=self._as_weight(weight, "sumsoftmaxweight"))
+
+    def _as_weight(self, value: Any, name: str) -> Lazy:
+        weight = value if isinstance(value, Lazy) else self._lift(value)
+        if 1 not in (self._expr.dim, weight._expr.dim) and self._expr.dim != weight._expr.dim:
+            raise ShapeError(
+                message(
+                    f"x.{name}(weight=y): the vectors have lengths {self._expr.dim} and {weight._expr.dim}.",
+                    operand_facts((self, weight)),
+                    "one number for each pair, or two vectors of equal lengths.",
+                )
+            )
+        return weight
+
+    # -------------------------------------------------- extrema
+    def min(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
+        """Minimum over i, j or the components. NaN terms are passed over; +inf over nothing. Differentiable."""
+        return self._reduce("min", axis, dim, options, vector="min_d")
+
+    def max(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
+        """Maximum over i, j or the components. NaN terms are passed over; -inf over nothing. Differentiable."""
+        return self._reduce("max", axis, dim, options, vector="max_d")
+
+    def argmin(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
+        """Index (int64) of the minimum, the first of equals, over i, j or the components."""
+        return self._reduce("argmin", axis, dim, options, vector="argmin_d")
+
+    def argmax(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
+        """Index (int64) of the maximum, the first of equals, over i, j or the components."""
+        return self._reduce("argmax", axis, dim, options, vector="argmax_d")
+
+    def min_argmin(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """The pair (minimum, its index) over i or j, in one pass."""
+        return self._reduce_all("min_argmin", axis, dim, options)
+
+    def max_argmax(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """The pair (maximum, its index) over i or j, in one pass."""
+        return self._reduce_all("max_argmax", axis, dim, options)
+
+    def Kmin(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """The K smallest terms over i or j, ascending: shape (*batch, M or N, K), and (..., K, D) for vectors.
+
+        With fewer than K terms the rest is +inf. Differentiable.
+        """
+        return self._reduce_K("Kmin", K, axis, dim, options)
+
+    def argKmin(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """Indices (int64) of the K smallest terms, in the order of `Kmin`, equal terms in the order of their index.
+
+        With fewer than K terms the rest is 0.
+        """
+        return self._reduce_K("argKmin", K, axis, dim, options)
+
+    def Kmin_argKmin(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """The pair (`Kmin`, `argKmin`), in one pass."""
+        return self._reduce_K("Kmin_argKmin", K, axis, dim, options, many=True)
+
+    def Kmax(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """The K largest terms over i or j, descending; see `Kmin`."""
+        return self._reduce_K("Kmax", K, axis, dim, options)
+
+    def argKmax(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """Indices (int64) of the K largest terms; see `argKmin`."""
+        return self._reduce_K("argKmax", K, axis, dim, options)
+
+    def Kmax_argKmax(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """The pair (`Kmax`, `argKmax`), in one pass."""
+        return self._reduce_K("Kmax_argKmax", K, axis, dim, options, many=True)
+
+    # -------------------------------------------------- truth values
+    def count_nonzero(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """The number (int64, exact) of terms that are not 0, over i or j: of comparisons, how many are true."""
+        return self._reduce("count_nonzero", axis, dim, options)
+
+    def any(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """Whether one of the terms is not 0, over i or j; False over nothing."""
+        over = over_of(self, "any", axis, dim)
+        return perform(self, "any", lambda s: reduce(self, "count_nonzero", over, s)[0] > 0, options)
+
+    def all(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        """Whether all terms are not 0, over i or j; True over nothing."""
+        over = over_of(self, "all", axis, dim)
+        zeros = self._apply("logical_not")
+        return perform(self, "all", lambda s: reduce(zeros, "count_nonzero", over, s)[0] == 0, options)
+
+    # -------------------------------------------------- by name
+    def reduction(
+        self,
+        reduction_op: str,
+        other: Any = None,
+        opt_arg: int | None = None,
+        axis: Axis = None,
+        dim: Axis = None,
+        **options: Any,
+    ) -> Any:
+        """The reduction of this name of the table, ours ("sum") or KeOps' ("Sum", "KMin").
+
+        Arguments: other: the second formula of those that have one; opt_arg: K of those that take it.
+        """
+        for record in REDUCTIONS.values():
+            if reduction_op == record.name or reduction_op in record.aliases:
+                break
+        else:
+            names = ", ".join(REDUCTIONS)
+            raise FormulaError(message(f"reduction({reduction_op!r}): no such reduction.", hint=f"one of {names}."))
+        if "K" in record.params:
+            return self._reduce_K(record.name, opt_arg, axis, dim, options, many=record.visible > 1)
+        if record.visible > 1:
+            return self._reduce_all(record.name, axis, dim, options)
+        if other is None and record.arity == 1:
+            return self._reduce(record.name, axis, dim, options)
+        name = record.name if record.arity == 2 else f"{record.name}_weight"
+        if other is None or name not in REDUCTIONS:
+            takes = "one formula, and no other=" if name not in REDUCTIONS else "a second formula, other="
+            raise FormulaError(message(f"reduction({reduction_op!r}): takes {takes}."))
+        return self._reduce(name, axis, dim, options, other=self._as_weight(other, record.name))
+
+
+def _mean(x: Lazy, over: str, settings: Settings) -> Any:
+    count = x._space.along(over)
+    total = reduce(x, "sum", over, settings)[0]
+    return total / (1 if count is None else count) if count != 0 else total * math.nan
+
+
+def _variance(x: Reductions, over: str, ddof: float, settings: Settings) -> Any:
+    """Two passes: sum(F^2) - n mean^2 would cancel."""
+    count = x._space.along(over)
+    freedom = (1 if count is None else count) - ddof
+    mean = _mean(x, over, settings)
+    # The mean is a variable of the kept axis: it takes the 1 of the reduced axis back.
+    centre = mean[..., None, :] if over == "j" else mean[..., None, :, :]
+    squares = reduce((x - x._make(*parts(centre))) ** 2, "sum", over, settings)[0]
+    return squares / freedom if freedom > 0 else squares * math.nan
+
+
+def _twin(name: str) -> Callable[..., Any]:
+    """The method under KeOps' second name, which never means the components: `sum_reduction(axis=1)`."""
+    takes_place = name.startswith(("K", "argK")) or name == "sumsoftmaxweight"
+
+    def method(self: Any, *args: Any, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+        positional = 2 if takes_place else 1
+        if len(args) >= positional and axis is None:
+            args, axis = args[: positional - 1], args[positional - 1]
+        over_of(self, f"{name}_reduction", axis, dim)
+        return getattr(self, name)(*args, axis=axis, dim=dim, **options)
+
+    method.__name__ = f"{name}_reduction"
+    method.__qualname__ = f"LazyTensor.{name}_reduction"
+    method.__doc__ = f"The same as `{name}` over i or j; the axis must be given."
+    return method
+
+
+TWINS = (
+    "sum prod mean var std logsumexp sumsoftmaxweight min max argmin argmax min_argmin max_argmax "
+    "Kmin argKmin Kmin_argKmin Kmax argKmax Kmax_argKmax count_nonzero any all"
+).split()
+for _name in TWINS:
+    setattr(Reductions, f"{_name}_reduction", _twin(_name))

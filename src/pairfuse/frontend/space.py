@@ -1,0 +1,121 @@
+"""The space of a symbolic tensor: its sizes, library and number type, everything but formula and data.
+
+In: the spaces of the operands of an operation.  Out: the space of the result, by NumPy's broadcasting rule on the
+batch axes and on i and j, or a `Clash` that says what does not fit.  Pure functions of small tuples, cached, because
+every operation on LazyTensors calls `join`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from ..errors import DtypeError, PairfuseError, ShapeError
+
+
+class Space(NamedTuple):
+    """What a formula lives on.
+
+    ni, nj    numbers of rows and of columns; None when no variable is indexed by that axis
+    batch     shape of the batch axes
+    library   "numpy", "torch", or None for a formula without arrays
+    dtype     "float32", "float64", or None while no array of a floating type takes part
+    backend   the backend asked for by `K.backend = ...`
+    """
+
+    ni: int | None = None
+    nj: int | None = None
+    batch: tuple[int, ...] = ()
+    library: str | None = None
+    dtype: str | None = None
+    backend: str | None = None
+
+    def along(self, axis: str) -> int | None:
+        """Size of the axis "i" or "j"."""
+        return self.ni if axis == "i" else self.nj
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """(*batch, M, N) as NumPy would show it: 1 for an axis that no variable uses."""
+        return (*self.batch, 1 if self.ni is None else self.ni, 1 if self.nj is None else self.nj)
+
+
+EMPTY = Space()
+
+
+class Clash(Exception):
+    """Two operands that do not fit: the error to raise, in words, and the remedy."""
+
+    def __init__(self, error: type[PairfuseError], text: str, hint: str) -> None:
+        super().__init__(text)
+        self.error, self.text, self.hint = error, text, hint
+
+
+@lru_cache(maxsize=4096)
+def join(a: Space, b: Space) -> Space:
+    """The space of an operation on operands of these spaces."""
+    return Space(
+        _axis("i", a.ni, b.ni),
+        _axis("j", a.nj, b.nj),
+        a.batch if a.batch == b.batch else _batch(a.batch, b.batch),
+        _library(a.library, b.library),
+        _dtype(a.dtype, b.dtype),
+        _backend(a.backend, b.backend),
+    )
+
+
+def _axis(axis: str, m: int | None, n: int | None) -> int | None:
+    if m is None or n is None or m == n:
+        return n if m is None else m
+    if m == 1 or n == 1:
+        return n if m == 1 else m
+    what = "rows (axis i)" if axis == "i" else "columns (axis j)"
+    raise Clash(
+        ShapeError,
+        f"the numbers of {what} differ, {m} and {n}.",
+        f"all {axis}-variables of a formula have the same number of {'rows' if axis == 'i' else 'columns'}, or 1; "
+        + ("x[None, :, :] makes a j-variable." if axis == "i" else "x[:, None, :] makes an i-variable."),
+    )
+
+
+def _batch(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    rank = max(len(a), len(b))
+    left, right = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
+    out: list[int] = []
+    for m, n in zip(left, right, strict=True):
+        if m != n and m != 1 and n != 1:
+            raise Clash(
+                ShapeError,
+                f"the batch shapes {a} and {b} do not broadcast.",
+                "the axes before the last three are batch axes; each pair must be equal or contain a 1. "
+                "Arrays of 2 axes are read as (M, D) or (N, D) with axis=0 or 1, of 3 axes as (M, 1, D) or (1, N, D).",
+            )
+        out.append(n if m == 1 else m)
+    return tuple(out)
+
+
+def _library(a: str | None, b: str | None) -> str | None:
+    if a is None or b is None or a == b:
+        return a or b
+    raise Clash(
+        DtypeError,
+        "a NumPy array and a torch tensor cannot be mixed.",
+        "convert one of them: torch.from_numpy(x), or x.detach().numpy().",
+    )
+
+
+def _dtype(a: str | None, b: str | None) -> str | None:
+    if a is None or b is None or a == b:
+        return a or b
+    raise Clash(
+        DtypeError,
+        f"the number types differ, {a} and {b}.",
+        "there is no silent promotion; convert one of them, for example x.astype(np.float32) in NumPy "
+        "or x.float() in torch.",
+    )
+
+
+def _backend(a: str | None, b: str | None) -> str | None:
+    if a is None or b is None or a == b:
+        return a or b
+    raise Clash(ShapeError, f"the operands ask for different backends, {a!r} and {b!r}.", "set the same on both.")

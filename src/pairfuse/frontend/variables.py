@@ -1,0 +1,174 @@
+"""From data to variables: what LazyTensor, Vi, Vj and Pm accept, and what it becomes.
+
+In: a number, a list of numbers, an array of either library, with or without an axis.  Out: the formula of one input
+(or a constant), its data in canonical shape, and the space.  Every refusal says what was given and what to write.
+"""
+
+from __future__ import annotations
+
+from numbers import Integral, Number, Real
+from typing import Any
+
+import numpy as np
+
+from ..errors import DtypeError, ShapeError, UnsupportedError, message
+from ..ir.expr import Expr, const
+from ..runtime import arrays
+from .base import Binding, Bindings, Lazy, variable
+from .messages import describe_value
+from .space import EMPTY, Space
+
+Parts = tuple[Expr, Bindings, Space]
+AXES = {None: None, 0: "i", 1: "j", 2: "p"}
+
+
+def parts(x: Any, axis: int | None = None) -> Parts:
+    """Formula, data and space of the variable that stands for `x`.
+
+    Integers are constants of the formula. Floats and lists are parameters, whose values do not change the formula.
+    """
+    if axis is not None and (isinstance(axis, bool) or axis not in AXES):
+        raise ShapeError(
+            message(
+                f"LazyTensor(x, axis={axis!r}): there is no such axis.",
+                f"x: {describe_value(x)}",
+                "axis=0 makes an i-variable, axis=1 a j-variable, axis=2 a parameter.",
+            )
+        )
+    kind = arrays.library(x)
+    if kind is not None:
+        return _from_array(x, AXES[axis], kind)
+    if isinstance(x, Lazy):
+        return x._expr, x._bindings, x._space
+    if isinstance(x, (bool, int, np.bool_, Integral)):
+        return const(int(x)), (), EMPTY
+    if isinstance(x, (float, Real)):
+        _parameter_only(x, axis)
+        return _from_numbers((float(x),))
+    if isinstance(x, (list, range)) and x and all(isinstance(v, (Real, np.bool_)) for v in x):
+        _parameter_only(x, axis)
+        return _from_numbers(tuple(float(v) for v in x))
+    raise _refusal(x)
+
+
+def _from_numbers(values: tuple[float, ...]) -> Parts:
+    return variable("p", len(values)), (Binding(values, "p"),), EMPTY
+
+
+def _from_array(x: Any, axis: str | None, kind: str) -> Parts:
+    dtype: str | None = arrays.number_type(x, kind)
+    x = arrays.plain(x, kind)
+    rank = x.ndim
+    if rank == 0:
+        if axis in ("i", "j"):
+            raise _needs_rows(x, axis)
+        # A single number takes the type of the others, as Python's floats do.
+        return variable("p", 1), (Binding(x.reshape(1), "p"),), Space(library=kind)
+    shape = tuple(x.shape)
+    if shape[-1] == 0:
+        raise ShapeError(
+            message("LazyTensor(x): the vectors have no component.", f"x: {describe_value(x)}", "drop this variable.")
+        )
+    if dtype == arrays.INTEGER:
+        dtype = None
+    if rank >= 3:
+        axis, data, ni, nj = _unfold(x, axis, shape)
+        batch = shape[:-3]
+    elif rank == 2:
+        if axis is None:
+            raise ShapeError(
+                message(
+                    "LazyTensor(x): an array of two axes needs to know which one it is indexed by.",
+                    f"x: {describe_value(x)}",
+                    "write Vi(x) or x[:, None, :] for an i-variable, Vj(x) or x[None, :, :] for a j-variable.",
+                )
+            )
+        data, batch = x, ()
+        ni, nj = (shape[0] if axis == "i" else None), (shape[0] if axis == "j" else None)
+        if axis == "p":
+            data, batch = (x[0], ()) if shape[0] == 1 else (x, (shape[0],))
+    else:
+        if axis in ("i", "j"):
+            raise _needs_rows(x, axis)
+        axis, data, batch, ni, nj = "p", x, (), None, None
+    return variable(axis, shape[-1]), (Binding(data, axis),), Space(ni, nj, batch, kind, dtype)
+
+
+def _unfold(x: Any, axis: str | None, shape: tuple[int, ...]) -> tuple[str, Any, int | None, int | None]:
+    """An array (*batch, M, 1, D), (*batch, 1, N, D) or (*batch, 1, 1, D): its axis and its data without the 1."""
+    if axis is not None:
+        letter = {"i": "Vi", "j": "Vj", "p": "Pm"}[axis]
+        raise ShapeError(
+            message(
+                f"LazyTensor(x, axis={'ijp'.index(axis)}) or {letter}(x): x has {len(shape)} axes.",
+                f"x: {describe_value(x)}",
+                "with an axis, x is an array of two axes (rows, D); with batch axes, write LazyTensor(x) and "
+                "x of shape (*batch, M, 1, D), (*batch, 1, N, D) or (*batch, 1, 1, D).",
+            )
+        )
+    m, n = shape[-3], shape[-2]
+    if m == 1 and n == 1:
+        return "p", x[..., 0, 0, :], None, None
+    if n == 1:
+        return "i", x[..., 0, :], m, None
+    if m == 1:
+        return "j", x[..., 0, :, :], None, n
+    raise ShapeError(
+        message(
+            f"LazyTensor(x): the axes of sizes {m} and {n} are both larger than 1, "
+            "so x is neither an i-variable nor a j-variable.",
+            f"x: {describe_value(x)}",
+            "the last three axes are (M, 1, D) for an i-variable and (1, N, D) for a j-variable; "
+            "batch axes come before them.",
+        )
+    )
+
+
+def _parameter_only(x: Any, axis: int | None) -> None:
+    if axis in (0, 1):
+        raise ShapeError(
+            message(
+                f"LazyTensor(x, axis={axis}): numbers and lists of numbers are parameters.",
+                f"x: {describe_value(x)}",
+                "leave the axis out, or pass an array of shape (rows, D).",
+            )
+        )
+
+
+def _needs_rows(x: Any, axis: str) -> ShapeError:
+    name = "Vi" if axis == "i" else "Vj"
+    hint = "x[:, None] is an array of rows with one component." if x.ndim else "leave the axis out for a parameter."
+    return ShapeError(
+        message(
+            f"{name}(x): an {axis}-variable is an array of two axes (rows, D).",
+            f"x: {describe_value(x)}",
+            hint,
+        )
+    )
+
+
+def _refusal(x: Any) -> DtypeError | UnsupportedError:
+    shown = f"x: {describe_value(x)}"
+    if isinstance(x, Number) or (isinstance(x, list) and x and all(isinstance(v, Number) for v in x)):
+        return UnsupportedError(
+            message(
+                "LazyTensor(x): complex numbers are not supported yet.",
+                shown,
+                "compute with the real and imaginary parts.",
+            )
+        )
+    if isinstance(x, tuple):
+        return UnsupportedError(
+            message(
+                "LazyTensor(x): symbolic variables (number, length, axis) are not supported yet.",
+                shown,
+                "pass the data; for a parameter of several numbers, pass a list.",
+            )
+        )
+    return DtypeError(
+        message(
+            f"LazyTensor(x): a {type(x).__name__} cannot take part in a formula.",
+            shown,
+            "accepted: numbers, lists of numbers, NumPy arrays, torch tensors.",
+        )
+    )

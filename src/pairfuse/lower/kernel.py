@@ -1,0 +1,115 @@
+"""The kernel: the staged program of a problem, shared by all backends.
+
+In: a problem and its expanded, simplified formulas.  Out: a `Kernel`, whose stages are lists of vector expressions:
+
+    parameter   what depends on neither axis, computed once per batch
+    row         what depends on the kept axis only, computed once per row
+    column      what depends on the reduced axis only, computed once per column, when a chunk of columns is packed
+    pair        the terms: what depends on both
+    state       the machine of the reduction: guard, revise, update, merge, finalize
+
+A stage hands its results to the later ones through `field` leaves, numbered by their place in the stage's storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..ir.expr import Expr, Op, leaf, register, toposort, with_args
+from ..ir.reductions import Machine, Slot
+from .problem import Problem
+
+register(Op("field", 0, lambda stage, offset, dim, axis: dim, doc="A value that an earlier stage has stored."))
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A vector computed by a stage and stored at `offset` (in components)."""
+
+    expr: Expr
+    offset: int
+    leaf: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The staged program."""
+
+    problem: Problem
+    parameter: tuple[Field, ...]
+    row: tuple[Field, ...]
+    column: tuple[Field, ...]
+    terms: tuple[Expr, ...]
+    machine: Machine
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return self.machine.slots
+
+    def width(self, stage: str) -> int:
+        """Components that a stage stores."""
+        return sum(f.expr.dim for f in self.fields(stage))
+
+    def fields(self, stage: str) -> tuple[Field, ...]:
+        return {"parameter": self.parameter, "row": self.row, "column": self.column}[stage]
+
+    def __str__(self) -> str:
+        lines = [f"kernel {self.problem.reduction} over {self.problem.over}, {self.problem.dtype}"]
+        for stage in ("parameter", "row", "column"):
+            for f in self.fields(stage):
+                lines.append(f"  {stage:9} [{f.offset}:{f.offset + f.expr.dim}] = {f.expr!r}")
+        for k, term in enumerate(self.terms):
+            lines.append(f"  pair      F{k}[{term.dim}] = {term!r}")
+        for s in self.slots:
+            kind = "sum" if s.additive else s.kind
+            lines.append(f"  state     {s.name}[{s.dim}] = {s.init} ({kind})")
+        return "\n".join(lines)
+
+
+class _Stage:
+    """The fields of one stage while they are collected."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.fields: dict[Expr, Field] = {}
+        self.width = 0
+
+    def field(self, expr: Expr, value: Expr) -> Expr:
+        """The leaf that stands for `expr`, whose definition in this stage is `value`."""
+        found = self.fields.get(expr)
+        if found is None:
+            axes = "p" if self.name == "parameter" else next(iter(expr.axes))
+            node = leaf("field", expr.kind, stage=self.name, offset=self.width, dim=expr.dim, axis=axes)
+            found = self.fields[expr] = Field(value, self.width, node)
+            self.width += expr.dim
+        return found.leaf
+
+
+def lower(problem: Problem, formulas: Iterable[Expr]) -> Kernel:
+    """Cut the formulas into stages."""
+    formulas = tuple(formulas)
+    stages = {name: _Stage(name) for name in ("parameter", "row", "column")}
+    of_axes = {frozenset(): "parameter", frozenset({problem.kept}): "row", frozenset({problem.over}): "column"}
+
+    def stage_of(node: Expr) -> str:
+        return of_axes.get(node.axes, "pair")
+
+    new: dict[Expr, Expr] = {}
+
+    def handed_on(node: Expr, to: str) -> Expr:
+        """The node as the stage `to` sees it: itself, or the field that an earlier stage has stored."""
+        own = stage_of(node)
+        if own == to:
+            return new[node]
+        if node.kind != "real" or node.name == "const":  # never stored: cheap, and not of the storage's type
+            return with_args(node, tuple(handed_on(a, to) for a in node.args))
+        return stages[own].field(node, new[node])
+
+    for node in toposort(*formulas):
+        to = stage_of(node)
+        new[node] = with_args(node, tuple(handed_on(a, to) for a in node.args))
+    terms = tuple(handed_on(f, "pair") for f in formulas)
+    dims = tuple(f.dim for f in problem.formulas)
+    fields = {name: tuple(s.fields.values()) for name, s in stages.items()}
+    return Kernel(problem, fields["parameter"], fields["row"], fields["column"], terms, problem.machine(dims))

@@ -1,0 +1,135 @@
+"""From vectors to scalars: component d of an expression as an expression of dim 1.
+
+In: expressions whose leaves are vectors (inputs, fields, slots).  Out: expressions of dim 1 over the leaves
+`component(leaf, index=d)`, or `component_at(leaf, d)` where d is only known inside a loop.
+
+Short vectors are written out.  A fold over a long vector becomes a `fold_loop` node, whose body is the term at
+`loop_var(depth)`; so a long vector is never materialised, and what does not depend on the loop variable is left
+outside by the emitter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import FormulaError
+from ..ir.expr import OPS, Expr, Op, call, const, leaf, register, toposort
+
+# Beyond this length a vector is walked by a loop: the code of a fully unrolled tile no longer fits the micro-op cache,
+# and compilation takes longer than the loop costs (benchmarks/NOTES.md, "Unrolling").
+UNROLL = 32
+
+LEAVES = frozenset({"input", "field", "slot"})
+
+
+def _one(*_: int, **__: Any) -> int:
+    return 1
+
+
+register(Op("component", 1, _one, operands="any", kind="same", doc="Component `index` of a leaf."))
+register(Op("component_at", 2, _one, operands="any", doc="Component of a leaf at a number known at run time."))
+register(Op("loop_var", 0, _one, kind="index", doc="The number of the current component of a loop."))
+register(Op("fold_loop", 1, _one, operands="any", doc="Fold of the body over loop_var(depth) in range(size)."))
+
+FOLDS: dict[str, Callable[[Expr, Expr], Expr]] = {
+    "sum": lambda acc, x: acc + x,
+    "max": lambda acc, x: call("maximum", acc, x),
+    "min": lambda acc, x: call("minimum", acc, x),
+}
+
+
+def component(x: Expr, d: int | Expr) -> Expr:
+    """The leaf access of component d."""
+    if isinstance(d, int):
+        return call("component", x, index=d)
+    return Expr(OPS["component_at"], (x, d), (), x.kind, x.axes)
+
+
+def loop_var(depth: int) -> Expr:
+    return leaf("loop_var", "index", depth=depth)
+
+
+class Scalarizer:
+    """Writes components of vector expressions; one instance for the formulas of one kernel."""
+
+    def __init__(self, unroll: int = UNROLL):
+        self.unroll = unroll
+        self.depth = 0
+        self._known: dict[tuple[Expr, int | Expr], Expr] = {}
+
+    def components(self, node: Expr) -> list[Expr]:
+        """All components of a vector that is short enough to be written out."""
+        for n in toposort(node):  # arguments first, so that `at` never recurses deeply
+            if n.dim <= self.unroll and n.name not in LEAVES:
+                for d in range(n.dim):
+                    self.at(n, d)
+        return [self.at(node, d) for d in range(node.dim)]
+
+    def at(self, node: Expr, d: int | Expr) -> Expr:
+        """Component d of the node; a vector of length 1 stands for all lengths."""
+        if node.dim == 1:
+            d = 0
+        key = (node, d)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._write(node, d)
+        return found
+
+    def _write(self, node: Expr, d: int | Expr) -> Expr:
+        op = node.op
+        if op.name in LEAVES:
+            return component(node, d)
+        if not node.args and op.component is None:
+            return node  # const, index, loop_var
+        if op.component is not None:
+            return op.component(node, d, self.at, self.fold)
+        if op.elementwise or op.name == "fold_columns":
+            return call(op.name, *(self.at(a, d) for a in node.args), **dict(node.params))
+        raise FormulaError(f"operation {op.name} has no components: expand the formula first")
+
+    def fold(self, kind: str, size: int, body: Callable[[int | Expr], Expr]) -> Expr:
+        """Fold body(k) over k in range(size): written out, or as a loop."""
+        if size <= self.unroll:
+            return _written_out(kind, [body(k) for k in range(size)])
+        depth = self.depth
+        self.depth += 1
+        try:
+            inner = body(loop_var(depth))
+        finally:
+            self.depth -= 1
+        result_kind = "index" if kind.startswith("arg") else inner.kind
+        params = (("depth", depth), ("fold", kind), ("size", size))
+        return Expr(OPS["fold_loop"], (inner,), params, result_kind, inner.axes)
+
+
+def _written_out(kind: str, terms: list[Expr]) -> Expr:
+    result = terms[0]
+    if not kind.startswith("arg"):
+        for t in terms[1:]:
+            result = FOLDS[kind](result, t)
+        return result
+    place = const(0, "index")
+    for k, t in enumerate(terms[1:], start=1):
+        better = t < result if kind == "argmin" else t > result
+        # a NaN never wins, and loses to whatever follows it
+        better = better | (call("isnan", result) & ~call("isnan", t))
+        result, place = call("where", better, t, result), call("where", better, const(k, "index"), place)
+    return place
+
+
+def free_loops(root: Expr, memo: dict[Expr, frozenset[int]]) -> frozenset[int]:
+    """Depths of the loop variables on which an expression depends (those of its own loops excepted)."""
+    for node in toposort(root):
+        if node in memo:
+            continue
+        free = NONE_DEPTHS.union(*(memo[a] for a in node.args))
+        if node.name == "loop_var":
+            free = frozenset((node.param("depth"),))
+        elif node.name == "fold_loop":
+            free = free - {node.param("depth")}
+        memo[node] = free
+    return memo[root]
+
+
+NONE_DEPTHS: frozenset[int] = frozenset()

@@ -1,0 +1,128 @@
+"""The schedule: how a problem is computed on a target. A pure choice, with documented thresholds; no timing here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..ir.expr import Expr, toposort
+from .problem import Problem
+from .scalar import UNROLL
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the code generator must know of a processor."""
+
+    name: str
+    cpu: str
+    features: str
+    flags: frozenset[str]
+    vector_bytes: int
+    registers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How to walk over the pairs.
+
+    lanes            elements of a vector
+    lanes_on         "kept": a vector holds rows and columns are broadcast; "reduced": the other way round (few rows)
+    rows             row vectors (or rows, when the lanes are on the reduced axis) of a tile
+    cols             columns (or column vectors) taken at a time
+    block            columns between two flushes of the short partial sums
+    chunk            columns packed at a time
+    index_bits       size of the integers that hold row and column numbers inside the loops
+    split            are states merged: of the lanes of a row, of the threads that share its columns?
+    """
+
+    lanes: int
+    lanes_on: str
+    rows: int
+    cols: int
+    block: int
+    chunk: int
+    index_bits: int
+    split: bool
+
+    @property
+    def tile_rows(self) -> int:
+        return self.rows * (self.lanes if self.lanes_on == "kept" else 1)
+
+    @property
+    def tile_cols(self) -> int:
+        return self.cols * (1 if self.lanes_on == "kept" else self.lanes)
+
+
+# Packed columns that one thread holds: half of a common second-level cache (benchmarks/NOTES.md, "Chunks").
+CHUNK_BYTES = 256 * 1024
+# Short sums run over this many columns before they are added to the long ones. 32 keeps the error of float32 sums at
+# 1e-7 whatever their length, and costs under 2 % (benchmarks/NOTES.md, "Accumulation").
+BLOCK = 32
+BLOCK_LONG = 128
+
+
+@dataclass(frozen=True, slots=True)
+class SizeClass:
+    """What a schedule may know of the sizes: kernels are compiled per class, never per size.
+
+    few_rows     the lanes go to the reduced axis
+    split        several threads share the columns of a row; their states are merged
+    wide_index   row and column numbers need 64 bits
+    """
+
+    few_rows: bool
+    split: bool
+    wide_index: bool
+
+
+# Below this many pairs per row, sharing the columns of a row costs more than it gains.
+SPLIT_COLUMNS = 8192
+
+
+def is_long(problem: Problem) -> bool:
+    """Does the state hold a vector too long to be written out?"""
+    return any(s.dim > UNROLL for s in problem.machine().slots)
+
+
+def mergeable(problem: Problem) -> bool:
+    """May partial states be merged by generated code? The lists of K smallest grow as K squared."""
+    return dict(problem.params).get("K", 0) <= 16 and not is_long(problem)
+
+
+def classify(kept: int, reduced: int, batches: int, lanes: int, tile_rows: int, threads: int) -> SizeClass:
+    """The class of these sizes, for a problem whose states may be merged."""
+    few = kept <= lanes and reduced >= 16 * lanes
+    units = batches * -(-kept // (1 if few else tile_rows))
+    split = few or (threads > 1 and units < threads and reduced >= SPLIT_COLUMNS)
+    return SizeClass(few, split, max(kept, reduced) >= 2**31 - 2**16)
+
+
+def choose(problem: Problem, formulas: tuple[Expr, ...], sizes: SizeClass, target: Target) -> Schedule:
+    """The schedule of a problem for a class of sizes."""
+    size = problem.precision.size
+    lanes = max(2, target.vector_bytes // size)
+    rows, cols = _tile(problem, formulas, target, sizes.few_rows)
+    unit = cols * (lanes if sizes.few_rows else 1)
+    block = BLOCK_LONG if is_long(problem) else BLOCK * (lanes if sizes.few_rows else 1)
+    block = -(-block // unit) * unit
+    packed = sum(f.dim for f in problem.inputs if f.param("axis") == problem.over) or 1
+    chunk = max(block, CHUNK_BYTES // (packed * size) // block * block)
+    bits = 64 if size == 8 or sizes.wide_index else 32
+    on = "reduced" if sizes.few_rows else "kept"
+    return Schedule(lanes, on, rows, cols, block, chunk, bits, sizes.split)
+
+
+def _tile(problem: Problem, formulas: tuple[Expr, ...], target: Target, few_rows: bool) -> tuple[int, int]:
+    """Row vectors and columns of the register tile (benchmarks/NOTES.md, "Tiles")."""
+    machine = problem.machine()
+    wide = target.registers >= 32
+    long_fold = any("fold" in n.op.traits and n.args[0].dim > UNROLL and len(n.axes) == 2 for n in toposort(*formulas))
+    if machine.by_column and any(s.dim > UNROLL for s in machine.slots) and formulas[0].dim > 1:
+        return 1, 1  # columns are inserted one after the other, each by a loop over the components
+    if few_rows:
+        return 1, 4 if wide else 2
+    if long_fold or is_long(problem):
+        return (2, 8) if wide else (2, 4)
+    if machine.by_column:
+        return 1, 8
+    return (2, 4) if wide else (2, 2)

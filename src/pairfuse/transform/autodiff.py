@@ -1,0 +1,221 @@
+"""Derivatives of formulas, in reverse mode (`vjp`) and in forward mode (`jvp`).
+
+In: formulas, and the expressions with respect to which they are differentiated (variables, or any inner expressions:
+they are taken for independent).  Out: formulas, which may contain derived operations again.
+
+A cotangent of an expression has its length, and zero is `None` on the way.  Cotangents that come out of a `where` are
+kept in the form where(c, h, 0), and what follows is multiplied inside of it: the derivative of the branch that is not
+taken may be infinite, and 0 times infinity must not reach the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import ShapeError, UnsupportedError
+from ..ir.expr import Expr, Operand, call, const, toposort, with_args
+from .expand import expand
+
+# ---------------------------------------------------------------------- reverse mode
+
+
+def vjp(outputs: Sequence[Expr], cotangents: Sequence[Operand], wrt: Sequence[Expr]) -> tuple[Expr, ...]:
+    """The derivatives of sum_k <cotangents[k], outputs[k]> with respect to every expression of `wrt`.
+
+    A cotangent of length 1 counts for every component of its output.
+    """
+    wrt = tuple(wrt)
+    outputs = _differentiable(outputs, wrt)
+    active = _active(outputs, wrt)
+    found: dict[Expr, Expr | None] = {}
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        if output in active:
+            g = cotangent if isinstance(cotangent, Expr) else const(cotangent)
+            found[output] = add(found.get(output), _seed(g, output))
+    for node in reversed(toposort(*outputs)):
+        g = found.get(node)
+        if g is not None and node not in wrt:
+            for arg, part in zip(node.args, _pull_back(node, g), strict=True):
+                if arg in active:
+                    found[arg] = add(found.get(arg), part)
+    return tuple(_or_zero(found.get(v), v.dim) for v in wrt)
+
+
+def _differentiable(outputs: Sequence[Expr], wrt: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """Replace derived operations, but for those that know their own derivative."""
+    return expand(outputs, leaves=wrt, only=lambda node: node.op.partials is None and node.op.vjp is None)
+
+
+def _active(outputs: Sequence[Expr], wrt: tuple[Expr, ...]) -> set[Expr]:
+    """The real nodes below the outputs that depend on `wrt`."""
+    active = set(wrt)
+    for node in toposort(*outputs):
+        if node.kind == "real" and any(a in active for a in node.args):
+            active.add(node)
+    return active
+
+
+def _seed(g: Expr, output: Expr) -> Expr:
+    if g.dim not in (1, output.dim):
+        raise ShapeError(f"gradient: the cotangent has length {g.dim}, the formula {output.dim}.")
+    return _fit(g, output.dim)
+
+
+def _pull_back(node: Expr, g: Expr) -> Sequence[Expr | None]:
+    """The cotangents of the arguments of `node`, whose own cotangent is g."""
+    conditions: list[tuple[Expr, bool]] = []
+    while (mask := _mask(g)) is not None and _keeps_mask(node, mask[0]):
+        condition, g, positive = mask
+        conditions.append((condition, positive))
+    parts = list(_pull_back_inside(node, g))
+    for condition, positive in reversed(conditions):
+        parts = [None if p is None else _masked(condition, p, positive) for p in parts]
+    if node.op.partials is None and not node.op.elementwise:
+        return parts
+    return [None if p is None else _fit(p, a.dim) for p, a in zip(parts, node.args, strict=True)]
+
+
+def _keeps_mask(node: Expr, condition: Expr) -> bool:
+    """May the condition be applied to the cotangents of the arguments rather than to that of the node?"""
+    return condition.dim == 1 or node.op.elementwise or node.op.partials is not None
+
+
+def _pull_back_inside(node: Expr, g: Expr) -> Sequence[Expr | None]:
+    op, params = node.op, dict(node.params)
+    if op.vjp is not None:
+        return op.vjp(g, node, *node.args, **params)
+    if op.partials is None:
+        raise UnsupportedError(f"{node.name} has no derivative")
+    partials = op.partials(node, *node.args, **params)
+    first = partials[0]
+    if len(node.args) == 2 and node.args[0] is node.args[1] and first is not None and first is partials[1]:
+        return scale(scale(g, const(2)), first), None  # x * x: (2 g) x, and not g x + g x
+    return [None if p is None else scale(g, p) for p in partials]
+
+
+# ---------------------------------------------------------------------- forward mode
+
+
+def jvp(outputs: Sequence[Expr], wrt: Sequence[Expr], tangents: Sequence[Operand]) -> tuple[Expr, ...]:
+    """The derivative of every output when each expression of `wrt` moves along its tangent."""
+    wrt = tuple(wrt)
+    outputs = _differentiable(outputs, wrt)
+    active = _active(outputs, wrt)
+    found: dict[Expr, Expr | None] = {}
+    for v, tangent in zip(wrt, tangents, strict=True):
+        t = tangent if isinstance(tangent, Expr) else const(tangent)
+        found[v] = _seed(t, v)
+    for node in toposort(*outputs):
+        if node in active and node not in found:
+            found[node] = _push(node, [found.get(a) for a in node.args])
+    return tuple(_or_zero(found.get(o), o.dim) for o in outputs)
+
+
+def _push(node: Expr, tangents: Sequence[Expr | None]) -> Expr | None:
+    """The tangent of `node` when its arguments move along these tangents."""
+    op, params = node.op, dict(node.params)
+    if all(t is None for t in tangents):
+        return None
+    if op.jvp is not None:
+        result = op.jvp(tuple(tangents), node, *node.args, **params)
+    elif op.partials is not None:
+        result = None
+        for t, p in zip(tangents, op.partials(node, *node.args, **params), strict=True):
+            if t is not None and p is not None:
+                dim = max(t.dim, p.dim)
+                result = _sum(result, scale(_fit(t, dim), p))
+    elif op.vjp is not None:  # it has a derivative and no tangent map of its own: it is linear
+        result = with_args(node, tuple(_or_zero(t, a.dim) for t, a in zip(tangents, node.args, strict=True)))
+    else:
+        raise UnsupportedError(f"{node.name} has no derivative")
+    return None if result is None else _fit(result, node.dim)
+
+
+# ---------------------------------------------------------------------- arithmetic of cotangents
+
+
+def zeros(dim: int) -> Expr:
+    """A vector of zeros."""
+    return const(0) if dim == 1 else call("repeat", const(0), times=dim)
+
+
+def scale(g: Expr, p: Expr) -> Expr:
+    """g * p, written so that neither ones nor a reciprocal are multiplied; p may be shorter than g."""
+    if p.is_const(1.0):
+        return g
+    if p.is_const(-1.0):
+        return _negative(g)
+    if p.name == "neg":
+        return _negative(scale(g, p.args[0]))
+    if g.name == "neg":
+        return _negative(scale(g.args[0], p))
+    if g.name == "repeat" and g.args[0].dim == 1:  # one number for all components
+        inner = scale(g.args[0], p)
+        return _fit(inner, g.dim)
+    if g.is_const(1.0):
+        return p
+    if p.name == "div" and p.args[0].is_const(1.0):
+        return g / p.args[1]
+    return g * p
+
+
+def add(a: Expr | None, b: Expr | None) -> Expr | None:
+    """a + b of two cotangents; masks that exclude each other become one choice, others stay a mask."""
+    if a is None or b is None:
+        return a if b is None else b
+    if a is b:
+        return scale(a, const(2))
+    mask_a, mask_b = _mask(a), _mask(b)
+    if mask_a is None or mask_b is None:
+        return a + b
+    (ca, ga, positive_a), (cb, gb, positive_b) = mask_a, mask_b
+    if ca is not cb:
+        either = (ca if positive_a else ~ca) | (cb if positive_b else ~cb)
+        return _masked(either, a + b, True)
+    if positive_a == positive_b:
+        return _masked(ca, ga + gb, positive_a)
+    return call("where", ca, ga, gb) if positive_a else call("where", ca, gb, ga)
+
+
+def _sum(a: Expr | None, b: Expr) -> Expr:
+    return b if a is None else a + b
+
+
+def _negative(g: Expr) -> Expr:
+    return g.args[0] if g.name == "neg" else -g
+
+
+def _masked(condition: Expr, g: Expr, positive: bool) -> Expr:
+    return call("where", condition, g, 0.0) if positive else call("where", condition, 0.0, g)
+
+
+def _mask(g: Expr) -> tuple[Expr, Expr, bool] | None:
+    """(c, h, True) if g is where(c, h, 0), (c, h, False) if it is where(c, 0, h); h as long as g."""
+    if g.name != "where" or g.kind != "real":
+        return None
+    condition, yes, no = g.args
+    if no.is_const(0.0):
+        return condition, _fit(yes, g.dim), True
+    if yes.is_const(0.0):
+        return condition, _fit(no, g.dim), False
+    return None
+
+
+def _fit(g: Expr, dim: int) -> Expr:
+    """A cotangent made as long as what it belongs to: repeated, or summed for an argument that was broadcast."""
+    if g.dim == dim:
+        return g
+    if g.dim == 1:
+        return call("repeat", g, times=dim)
+    assert dim == 1
+    if g.name == "neg":
+        return _negative(_fit(g.args[0], 1))
+    if g.name == "repeat" and g.args[0].dim == 1:
+        return g.args[0] * float(g.dim)
+    if (mask := _mask(g)) is not None and mask[0].dim == 1:
+        return _masked(mask[0], _fit(mask[1], 1), mask[2])
+    return call("sum_d", g, group=g.dim)
+
+
+def _or_zero(g: Expr | None, dim: int) -> Expr:
+    return zeros(dim) if g is None else g

@@ -1,0 +1,86 @@
+"""The command line: every command runs, and a mistake is a message with an exit status, not a traceback."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pairfuse import catalogue, info
+from pairfuse.__main__ import main
+from pairfuse.ir.ops import OPS
+from pairfuse.ir.reductions import REDUCTIONS
+from pairfuse.version import __version__
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_info_states_versions_and_what_is_missing(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(info.EXTRAS, "demo", ("numpy", "no-such-package"))
+    assert main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(rf"^pairfuse +{re.escape(__version__)} ", text, flags=re.MULTILINE)
+    assert re.search(r"^extra \[demo\] +missing no-such-package: pip install", text, flags=re.MULTILINE)
+    assert re.search(r"^threads +[1-9]", text, flags=re.MULTILINE)
+
+
+def test_cache_state_counts_files(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "kernel").write_bytes(bytes(2_000_000))
+    assert info.cache_state(str(tmp_path)) == f"{tmp_path}: 1 files, 2.0 MB"
+    assert info.cache_state(str(tmp_path / "absent")).endswith("0 files, 0.0 MB")
+    assert info.cache_state("") == "none on disk"
+
+
+def test_ops_lists_everything(capsys: Capture) -> None:
+    assert main(["ops"]) == 0
+    first_words = {line.partition(" ")[0] for line in capsys.readouterr().out.splitlines()}
+    assert first_words >= {record.name for record in (*OPS.values(), *REDUCTIONS.values())}
+
+
+@pytest.mark.parametrize("name", ["exp", "Exp", "logsumexp", "LogSumExp"])
+def test_ops_finds_names_and_aliases(name: str, capsys: Capture) -> None:
+    assert main(["ops", name]) == 0
+    assert name in capsys.readouterr().out
+
+
+def test_ops_suggests_a_name(capsys: Capture) -> None:
+    assert main(["ops", "logsumexpp"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("FormulaError: there is no operation or reduction called 'logsumexpp'.")
+    assert "Hint: did you mean logsumexp" in message
+
+
+def test_columns_are_aligned() -> None:
+    assert catalogue.aligned(("a", "b"), [("long", "x"), ("s", "y")]) == ["a     b", "----  -", "long  x", "s     y"]
+
+
+def test_unknown_command_and_option(capsys: Capture) -> None:
+    for words in (["fly"], ["info", "--fast"], []):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 2
+    assert "unrecognized arguments: --fast" in capsys.readouterr().err
+
+
+def test_explain_prints_stages(capsys: Capture) -> None:
+    assert main(["explain", "Sum_Reduction(Exp(-SqDist(Var(0,3,0), Var(1,3,1))), 0)"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+def test_bench_outside_of_the_repository(capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("pairfuse.__main__.__file__", str(tmp_path / "a" / "b" / "c.py"))
+    assert main(["bench", "--list"]) == 2
+    assert "Hint: clone the repository" in capsys.readouterr().err
+
+
+def test_demo_writes_its_pictures(capsys: Capture, tmp_path: Path) -> None:
+    assert main(["demo", "--stride", "16", "--output", str(tmp_path / "out")]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "1-photograph.png",
+        "2-density.png",
+        "3-one-step-uphill.png",
+        "4-16-colours.png",
+    ]
+    assert "27 x 40 = 1,080 pixels" in capsys.readouterr().out
