@@ -65,7 +65,7 @@ def test_unknown_command_and_option(capsys: Capture) -> None:
 
 
 def test_explain_prints_stages(capsys: Capture) -> None:
-    assert main(["explain", "Sum_Reduction(Exp(-SqDist(Var(0,3,0), Var(1,3,1))), 0)"]) == 0
+    assert main(["explain", "sum_j(exp(-sqdist(x0_i[3], x1_j[3])))"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 5
 
 

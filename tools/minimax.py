@@ -43,7 +43,7 @@ class Problem:
     high: mpf
     powers: tuple[int, ...]
     bits: int
-    exact: tuple[tuple[int, float], ...] = ()  # (power, value): coefficients that are given
+    exact: tuple[tuple[int, float | mpf], ...] = ()  # (power, value): coefficients that are given
     skip: int = 0  # leading powers left out of the printed tuple
     note: str = ""
 
@@ -165,16 +165,37 @@ def inverse(f: Function) -> Function:
     return lambda x: mpf(0) if f(x) == 0 else 1 / abs(f(x))
 
 
+def pow_problem(name: str, last: int) -> Problem:
+    """2 atanh(s) = 2 s + 2/3 s^3 + s^5 P(s^2), relative to the last term."""
+
+    def rest(s: mpf) -> mpf:
+        return 2 * mp.atanh(s) - 2 * s - 2 * s**3 / 3
+
+    powers = tuple(range(1, 2 * last + 6, 2))
+    note = "(2 atanh(s) - 2 s - 2/3 s^3) / s^5 in s^2 on |s| <= 0.17158, relative"
+    given = ((1, mpf(2)), (3, mpf(2) / 3))
+    return Problem(name, lambda s: 2 * mp.atanh(s), inverse(rest), mpf(0), mpf("0.17158"), powers, 53, given, 2, note)
+
+
 def problem(name: str, make: Callable[[str], Problem]) -> None:
     PROBLEMS[name] = make
 
 
-def exp2_problem(name: str, parts: int, last: int, bits: int) -> Problem:
-    """2^f - 1 as f Q(f), |f| <= 1 / (2 parts); the error is relative to 2^f."""
+def expm1_problem(name: str, last: int, high: float, bits: int) -> Problem:
+    """expm1(r) as r + r^2 P(r), relative to expm1(r)."""
+    note = f"(expm1(r) - r) / r^2 on |r| <= {high}, relative to expm1(r)"
+    powers = tuple(range(1, last + 3))
+    return Problem(
+        name, mp.expm1, inverse(mp.expm1), -mpf(high), mpf(high), powers, bits, exact=((1, 1.0),), skip=1, note=note
+    )
+
+
+def exp2_problem(name: str, parts: int, last: int, bits: int, bias: float = 0.0) -> Problem:
+    """2^f - 1 as f Q(f), |f| <= 1 / (2 parts); the error is relative to 2^f; `bias` as for `exp_problem`."""
     half = mpf(1) / (2 * parts)
     note = f"(2^f - 1) / f on |f| <= 1 / {2 * parts}, relative to 2^f"
     powers = tuple(range(1, last + 2))
-    return Problem(name, lambda f: mp.expm1(f * LN2), lambda f: mpf(2) ** -f, -half, half, powers, bits, note=note)
+    return Problem(name, lambda f: mp.expm1(f * LN2) - bias * f * f, lambda f: mpf(2) ** -f, -half, half, powers, bits, note=note)
 
 
 def cos_problem(name: str, last: int, high: float, bits: int) -> Problem:
@@ -193,19 +214,24 @@ problem("EXP_F32_8", lambda n: exp_problem(n, 8, 2, 24))
 problem("EXP_F32_16", lambda n: exp_problem(n, 16, 1, 24))
 problem("EXP_F64", lambda n: exp_problem(n, 1, 9, 53))
 problem("EXP_F64_8", lambda n: exp_problem(n, 8, 5, 53, 1.6e-15))
+problem("EXPM1_F32", lambda n: expm1_problem(n, 5, 0.53, 24))
+problem("EXPM1_F64", lambda n: expm1_problem(n, 11, 0.53, 53))
 problem("EXP2_F32", lambda n: exp2_problem(n, 1, 5, 24))
 problem("EXP2_F32_8", lambda n: exp2_problem(n, 8, 3, 24))
 problem("EXP2_F32_16", lambda n: exp2_problem(n, 16, 2, 24))
 problem("EXP2_F64", lambda n: exp2_problem(n, 1, 10, 53))
-problem("EXP2_F64_8", lambda n: exp2_problem(n, 8, 6, 53))
+problem("EXP2_F64_8", lambda n: exp2_problem(n, 8, 6, 53, 1e-15))
 problem("LOG_F32", lambda n: log_problem(n, 9, SQRT_HALF - 1, SQRT_2 - 1, 24))
 problem("LOG_F32_WIDE", lambda n: log_problem(n, 9, mpf("-0.25"), mpf("0.5"), 24))
 problem("LOG_F64", lambda n: odd_problem(n, lambda s: 2 * mp.atanh(s), "2 atanh(x)", 6, 0.17158, 53, 2.0))
 problem("LOG_F64_WIDE", lambda n: odd_problem(n, lambda s: 2 * mp.atanh(s), "2 atanh(x)", 7, 0.2001, 53, 2.0))
+problem("POW_LOG_F64", lambda n: pow_problem(n, 7))
 problem("SIN_F32", lambda n: odd_problem(n, mp.sin, "sin x", 2, OCTANT, 24))
 problem("SIN_F64", lambda n: odd_problem(n, mp.sin, "sin x", 5, OCTANT, 53))
 problem("COS_F32", lambda n: cos_problem(n, 2, OCTANT, 24))
 problem("COS_F64", lambda n: cos_problem(n, 5, OCTANT, 53))
+problem("SINH_F32", lambda n: odd_problem(n, mp.sinh, "sinh x", 3, 1.0, 24))
+problem("SINH_F64", lambda n: odd_problem(n, mp.sinh, "sinh x", 6, 1.0, 53))
 problem("ATAN_F32", lambda n: odd_problem(n, mp.atan, "atan x", 4, 0.41422, 24))
 problem("ATAN_F64", lambda n: odd_problem(n, mp.atan, "atan x", 11, 0.41422, 53))
 problem("ASIN_F32", lambda n: odd_problem(n, mp.asin, "asin x", 5, 0.5, 24))
@@ -250,9 +276,9 @@ def power_tables(suffix: str, parts: int, bits: int) -> str:
 def main(names: Sequence[str]) -> None:
     if not names:
         print(HEADER)
-        print(power_tables("F32", 16, 24))
+        print(power_tables("F32_16", 16, 24))
         print(power_tables("F32_8", 8, 24))
-        print(power_tables("F64", 8, 53))
+        print(power_tables("F64_8", 8, 53))
     for name in names or list(PROBLEMS):
         print(polynomial_text(PROBLEMS[name](name)))
 

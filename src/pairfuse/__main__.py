@@ -16,6 +16,7 @@ from pathlib import Path
 import pairfuse
 from pairfuse import catalogue, info
 from pairfuse.errors import PairfuseError
+from pairfuse.runtime.explain import explain_text
 from pairfuse.version import __version__
 
 
@@ -33,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_ops)
 
     command = commands.add_parser("explain", help="every stage of the compilation of a formula")
-    command.add_argument("formula", help='for example "sum_j(exp(-sqdist(Vi(0,3), Vj(1,3))))"')
+    command.add_argument("formula", help='for example "sum_j(exp(-sqdist(x0_i[3], x1_j[3])))"')
+    command.add_argument("--source", action="store_true", help="print the LLVM IR, too")
     command.set_defaults(run=run_explain)
 
     command = commands.add_parser("demo", help="the photograph: density, colours, a gradient step")
@@ -58,7 +60,7 @@ def run_ops(args: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def run_explain(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    print(pairfuse.explain(args.formula))
+    print(explain_text(args.formula, source=args.source))
     return 0
 
 

@@ -8,6 +8,7 @@ This is the warm path of every reduction: nothing here may depend on the length 
 from __future__ import annotations
 
 import importlib
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +68,13 @@ def host_value(binding: Binding, dtype: str, sizes: Sizes) -> np.ndarray:
     if value.shape[-2] != rows:  # one row for all
         return np.broadcast_to(value, (*value.shape[:-2], rows, value.shape[-1]))
     return value
+
+
+@lru_cache(maxsize=1024)
+def input_axes(problem: Problem) -> tuple[str, ...]:
+    """The axis of every input slot, in order; "p" for a slot that the formulas do not use."""
+    axes = {n.param("slot"): n.param("axis") for n in problem.inputs}
+    return tuple(axes.get(slot, "p") for slot in range(max(axes, default=-1) + 1))
 
 
 def check_sizes(problem: Problem, space: Space) -> None:

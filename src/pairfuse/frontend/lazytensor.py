@@ -7,19 +7,21 @@ asks of any object; the operations are in methods.py and vectors.py, the reducti
 from __future__ import annotations
 
 import copy
+import importlib
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from ..errors import DtypeError, ShapeError, UnsupportedError, message
-from ..ir.expr import Expr, const, index
+from ..errors import UnsupportedError, message
+from ..ir.expr import Expr, const
+from ..ir.text import to_text
 from ..runtime import arrays
 from . import options
 from .base import Binding
 from .evaluate import dtype_of
 from .linear import LinearOperator
-from .messages import describe, describe_value
+from .messages import describe
 from .methods import install
-from .space import EMPTY, Space
+from .reduce import over_of, problem_of
 from .variables import parts
 
 T = TypeVar("T", bound="LazyTensor")
@@ -125,7 +127,7 @@ class LazyTensor(LinearOperator):
     @property
     def formula(self) -> str:
         """The formula in text."""
-        return formula_text(self._expr)
+        return to_text(self._expr, separator="; ")
 
     @property
     def is_complex(self) -> bool:
@@ -203,7 +205,10 @@ class LazyTensor(LinearOperator):
 
         Arguments: reduction: a name of the table; dim: the axis reduced over (default: j).
         """
-        return explain(self, reduction, self.nbatchdims + 1 if dim is None else dim)
+        over = over_of(self, "explain", self.nbatchdims + 1 if dim is None else dim, None)
+        problem = problem_of((self._expr,), reduction, over, dtype_of(self._space), ())
+        # Loaded on demand: it takes every stage of the compiler along.
+        return importlib.import_module("pairfuse.runtime.explain").explain(problem)
 
 
 class Symbolic(UnsupportedError, TypeError):

@@ -2,7 +2,8 @@
 
 In: calls of operations, `call("add", x, y)`.  Out: `Expr` nodes; two equal expressions are the same object, so `is`
 means equal and caches may key on the node.  Nothing here knows an array: the leaves are `input` (slot k of the
-problem, axis i, j or p, vector length), `const`, `index` (the row or column number) and `arange` (the component number).
+problem, axis i, j or p, vector length), `const`, `index` (the row or column number) and `arange` (the component
+numbers).
 
 An expression is a vector of `dim` components, the same for every pair (i, j); `axes` says on what it depends.  Its
 `kind` is "real" (the floating type of the problem), "bool" (a truth value) or "index" (an exact integer).
@@ -14,7 +15,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import FormulaError, ShapeError
 
@@ -36,7 +37,8 @@ class Op:
     ref        the NumPy meaning, on arrays whose last axis is the vector axis
     partials   element-wise operations: (out, *args, **params) -> the partial derivatives, None for zero
     vjp        other operations: (g, out, *args, **params) -> the cotangents of the arguments, None for zero
-    jvp        other operations: (tangents, out, *args, **params) -> tangent of the result (None: the operation is linear)
+    jvp        other operations: (tangents, out, *args, **params) -> the tangent of the result, None for zero; an
+               operation that has `vjp` and no `jvp` is linear
     component  other operations: (node, d, at, fold) -> component d of the result as an expression of dim 1, where
                d is an int or an index expression, `at(x, d)` gives component d of an argument, and
                `fold("sum" | "max" | "min" | "argmax" | "argmin", size, body)` folds body(k) over k in range(size)
@@ -104,7 +106,7 @@ class Expr:
     kind: str
     axes: frozenset[str]
 
-    _table: weakref.WeakValueDictionary[tuple[Any, ...], Expr] = weakref.WeakValueDictionary()
+    _table: ClassVar[weakref.WeakValueDictionary[tuple[Any, ...], Expr]] = weakref.WeakValueDictionary()
 
     def __new__(
         cls, op: Op, args: tuple[Expr, ...], params: tuple[tuple[str, Any], ...], kind: str, axes: frozenset[str]

@@ -5,8 +5,8 @@ the method of LazyTensor, the name in the formula language, the page of the manu
 every backend.  To add an operation, add a row (CONTRIBUTING.md shows how).  Conventions at special points follow
 NumPy, except where the field relies on another one: rsqrt(0) = 0, and so the derivatives of sqrt and of norms at 0.
 
-In: the files of rows, imported here, so that importing this module fills the whole table.  Out: `OPS` (every row), `TABLE`
-(the operations of the user) and `lookup`.
+In: the files of rows, imported here, so that importing this module fills the whole table.  Out: `OPS` (every row),
+`TABLE` (the operations of the user) and `lookup`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .expr import Expr, Op, call, const, register
-from .rows import ANYWHERE, COMMUTATIVE, elementwise, one, total, where
+from .rows import ANYWHERE, COMMUTATIVE, ELEMENTWISE, elementwise, one, total, where
 
 # ---------------------------------------------------------------------- leaves
 
@@ -213,6 +213,7 @@ def _comparison(name: str, ref: Any, predicate: str, int_predicate: str, symbol:
     elementwise(
         name,
         2,
+        COMMUTATIVE if name in ("eq", "ne") else ELEMENTWISE,
         operands="number",
         kind="bool",
         ref=ref,
@@ -237,6 +238,7 @@ def _logical(name: str, arity: int, ref: Any, llvm: str, triton: str, doc: str) 
     elementwise(
         name,
         arity,
+        COMMUTATIVE if arity == 2 else ELEMENTWISE,
         operands="bool",
         kind="bool",
         ref=ref,

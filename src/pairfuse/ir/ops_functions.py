@@ -318,6 +318,7 @@ derived(
     1,
     operands="real",
     expand=lambda x: where(call("eq", x, 0.0), 0.0, x * call("log", x)),
+    partials=lambda out, x: (where(call("eq", x, 0.0), 0.0, call("log", x) + 1),),
     domain=(POSITIVE,),
     doc="x log(x), and 0 at 0, where its derivative is taken to be 0.",
     aliases=("XLogX",),

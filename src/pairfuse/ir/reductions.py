@@ -200,7 +200,10 @@ reduction(
 def _count_machine(dims: tuple[int, ...], largest: float) -> Machine:
     return Machine(
         slots=(Slot("count", dims[0], 0, kind="index"),),
-        update=lambda s, fs, j: (s[0] + fold_columns("sum", call("to_index", call("ne", fs[0], 0.0))),),
+        # a block has few columns: their number is exact as a real
+        update=lambda s, fs, j: (
+            s[0] + call("to_index", fold_columns("sum", call("to_real", call("ne", fs[0], 0.0)))),
+        ),
         merge=lambda a, b: (a[0] + b[0],),
         finalize=lambda s: s,
     )

@@ -20,7 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from ..errors import FormulaError, ShapeError, message
 from .expr import Expr, Op, call, const, index, input_, leaf, toposort
@@ -58,7 +58,7 @@ def to_text(*roots: Expr, separator: str = "\n") -> str:
     lines: list[str] = []
     for node in toposort(*roots):
         text, precedence = _shown(node, shown)
-        if node.args and (uses[node] > 1 or (uses[node] and len(text) > WIDTH)):
+        if node.args and (uses[node] + (node in roots) > 1 or (uses[node] and len(text) > WIDTH)):
             names[node] = f"t{len(names)}"
             lines.append(f"{names[node]} = {text}")
             text, precedence = names[node], ATOM
@@ -251,11 +251,11 @@ class _Parser:
             return self.variable(node, int(found[1]), found[2], self.literal(node.slice))
         x = self.value(node.value)
         if not isinstance(node.slice, ast.Slice):
-            return self.build(node, "elem", x, index=self.literal(node.slice))
+            return self.build(node, "elem", x, index=self.whole(node.slice))
         if node.slice.step is not None:
             self.fail(node, "a range of components has no step.")
-        start = 0 if node.slice.lower is None else self.literal(node.slice.lower)
-        stop = x.dim if node.slice.upper is None else self.literal(node.slice.upper)
+        start = 0 if node.slice.lower is None else self.whole(node.slice.lower)
+        stop = x.dim if node.slice.upper is None else self.whole(node.slice.upper)
         return self.build(node, "extract", x, start=start, size=stop - start)
 
     def variable(self, place: ast.AST, slot: Any, axis: Any, dim: Any) -> Expr:
@@ -346,7 +346,11 @@ class _Parser:
         if not set(op.params) <= set(given) <= allowed:
             wanted = ", ".join(op.params) or "no parameters"
             self.fail(node, f"{op.name} takes {wanted}, not {', '.join(given) or 'none'}.")
-        return {key: self.literal(value) for key, value in given.items()}
+        values = {key: self.literal(value) for key, value in given.items()}
+        for key, example in op.samples[0][1].items() if op.samples else ():
+            if not _alike(values[key], example):
+                self.fail(given[key], f"{op.name}: {key} is like {example!r}, not like {values[key]!r}.")
+        return values
 
     def declared(self, node: ast.Call, name: str) -> Expr:
         """Vi(slot, dim), Vj(slot, dim), Pm(slot, dim), Var(slot, dim, category)."""
@@ -356,6 +360,13 @@ class _Parser:
         if name == "Var" and values[2] not in (0, 1, 2):
             self.fail(node, "the category of a variable is 0 (of i), 1 (of j) or 2 (a parameter).")
         return self.variable(node, values[0], DECLARED[name] if name in DECLARED else "ijp"[values[2]], values[1])
+
+    def whole(self, node: ast.expr) -> int:
+        """The value of a parameter that is a whole number."""
+        value = self.literal(node)
+        if not _alike(value, 0):
+            self.fail(node, f"components have whole numbers, not {value!r}.")
+        return value
 
     def literal(self, node: ast.expr) -> Any:
         """The value of a parameter: a number, a text, or a sequence of these."""
@@ -370,6 +381,13 @@ class _Parser:
         if isinstance(node, ast.Name) and node.id in NUMBERS:
             return NUMBERS[node.id]
         self.fail(node, "a parameter is a number or a sequence of numbers.")
+
+
+def _alike(value: Any, example: Any) -> bool:
+    """Is a parameter of the type of the example: a whole number, a number, or a sequence of whole numbers?"""
+    if isinstance(example, tuple):
+        return isinstance(value, tuple) and all(_alike(v, 0) for v in cast("tuple[Any, ...]", value))
+    return isinstance(value, (int, float) if isinstance(example, float) else int) and not isinstance(value, bool)
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..dtypes import PRECISIONS, Precision
@@ -37,8 +38,9 @@ class Problem:
         return "i" if self.over == "j" else "j"
 
     @property
-    def inputs(self) -> list[Expr]:
-        return inputs(*self.formulas)
+    def inputs(self) -> tuple[Expr, ...]:
+        """The input leaves, by slot."""
+        return _inputs(self.formulas)
 
     def machine(self, dims: tuple[int, ...] | None = None) -> Machine:
         lengths = dims or tuple(f.dim for f in self.formulas)
@@ -48,6 +50,11 @@ class Problem:
         """Vector length of every output."""
         machine = self.machine()
         return tuple(o.dim for o in machine.finalize(tuple(s.leaf() for s in machine.slots)))
+
+
+@lru_cache(maxsize=4096)
+def _inputs(formulas: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    return tuple(inputs(*formulas))
 
 
 @dataclass(frozen=True, slots=True)

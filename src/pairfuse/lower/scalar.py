@@ -19,6 +19,8 @@ from ..ir.expr import OPS, Expr, Op, call, const, leaf, register, toposort
 # Beyond this length a vector is walked by a loop: the code of a fully unrolled tile no longer fits the micro-op cache,
 # and compilation takes longer than the loop costs (benchmarks/NOTES.md, "Unrolling").
 UNROLL = 32
+# Longer lists (of the K smallest) are shifted by a loop: written out, they compile slowly and insert no faster.
+UNROLL_LIST = 12
 
 LEAVES = frozenset({"input", "field", "slot"})
 

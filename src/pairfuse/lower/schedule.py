@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..ir.expr import Expr, toposort
+from ..ir.reductions import Machine, Slot
 from .problem import Problem
-from .scalar import UNROLL
+from .scalar import UNROLL, UNROLL_LIST
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,11 @@ class SizeClass:
 SPLIT_COLUMNS = 8192
 
 
+def is_long_slot(machine: Machine, slot: Slot) -> bool:
+    """Is the slot renewed by a loop over its components?"""
+    return slot.dim > (UNROLL_LIST if machine.by_column else UNROLL)
+
+
 def is_long(problem: Problem) -> bool:
     """Does the state hold a vector too long to be written out?"""
     return any(s.dim > UNROLL for s in problem.machine().slots)
@@ -117,7 +123,7 @@ def _tile(problem: Problem, formulas: tuple[Expr, ...], target: Target, few_rows
     machine = problem.machine()
     wide = target.registers >= 32
     long_fold = any("fold" in n.op.traits and n.args[0].dim > UNROLL and len(n.axes) == 2 for n in toposort(*formulas))
-    if machine.by_column and any(s.dim > UNROLL for s in machine.slots) and formulas[0].dim > 1:
+    if machine.by_column and any(is_long_slot(machine, s) for s in machine.slots) and formulas[0].dim > 1:
         return 1, 1  # columns are inserted one after the other, each by a loop over the components
     if few_rows:
         return 1, 4 if wide else 2

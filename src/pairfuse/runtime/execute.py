@@ -9,6 +9,7 @@ look-up and a launch.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,10 +34,11 @@ from ..lower.schedule import Schedule, SizeClass, Target, choose, classify, merg
 from ..transform.expand import expand
 from ..transform.simplify import simplify
 from . import cache, threads
+from .debug import debug_observer
 from .progress import Progress
 
 Observer = Callable[[str, Any], None]
-observers: list[Observer] = []
+observers: list[Observer] = [debug_observer]
 
 # Below this many operations a call runs on the calling thread: waking a thread costs more (benchmarks/NOTES.md).
 INLINE_WORK = 2**21
@@ -74,16 +76,16 @@ class Program:
     def compiled(self, sizes: Sizes, thread_count: int) -> Compiled:
         kept, reduced = sizes.along(self.problem.kept), sizes.along(self.problem.over)
         if self.mergeable:
-            batches = int(np.prod(sizes.batch, dtype=np.int64)) if sizes.batch else 1
-            kind = classify(kept, reduced, batches, self.lanes, 2 * self.lanes, thread_count)
+            kind = classify(kept, reduced, math.prod(sizes.batch), self.lanes, 2 * self.lanes, thread_count)
         else:
             kind = SizeClass(False, False, max(kept, reduced) >= 2**31 - 2**16)
         found = self.by_class.get(kind)
         if found is None:
-            found = self.by_class[kind] = self._compile(kind)
+            found = self.compile(kind)
         return found
 
-    def _compile(self, kind: SizeClass) -> Compiled:
+    def compile(self, kind: SizeClass) -> Compiled:
+        """Take all steps for a class of sizes, and keep the result."""
         clock = _Clock()
         problem = self.problem
         formulas: tuple[Expr, ...] = clock("simplify", lambda: tuple(simplify(expand(problem.formulas))))
@@ -97,7 +99,10 @@ class Program:
             clock("write", lambda: cache.store(key, code))
         binary = clock("load", lambda: load(code, self.target))
         layout = Layout(kernel, schedule)
-        return Compiled(problem, formulas, schedule, kernel, layout, self.target, binary, clock.times)
+        clock.tell("times", clock.times)
+        compiled = Compiled(problem, formulas, schedule, kernel, layout, self.target, binary, clock.times)
+        self.by_class[kind] = compiled
+        return compiled
 
 
 class _Clock:
@@ -110,9 +115,12 @@ class _Clock:
         start = time.perf_counter()
         result = step()
         self.times[name] = time.perf_counter() - start
+        self.tell(name, result)
+        return result
+
+    def tell(self, name: str, result: Any) -> None:
         for observer in observers:
             observer(name, result)
-        return result
 
 
 def _key(problem: Problem, formulas: tuple[Expr, ...], schedule: Schedule, target: Target) -> str:

@@ -10,6 +10,7 @@ pipelines of the processor full without any optimisation pass (benchmarks/NOTES.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,11 +48,11 @@ class Value:
 def float_literal(elem: str, x: float) -> str:
     """LLVM's exact spelling of a constant: the bits of the double that equals it."""
     if elem == "float":
-        with_overflow = (
-            struct.pack("<f", x) if abs(x) <= 3.4028235677973366e38 or x != x else struct.pack("<f", x * 1e300)
-        )
-        x = struct.unpack("<f", with_overflow)[0]
-    return "0x%016X" % struct.unpack("<Q", struct.pack("<d", x))[0]
+        try:
+            x = struct.unpack("<f", struct.pack("<f", x))[0]
+        except OverflowError:  # what rounds to infinity in single precision
+            x = math.copysign(math.inf, x)
+    return f"0x{struct.unpack('<Q', struct.pack('<d', x))[0]:016X}"
 
 
 @dataclass
@@ -193,6 +194,10 @@ class Builder:
 
     def mul(self, x: Value, y: Value) -> Value:
         return self._binary("mul", x, y)
+
+    def sdiv(self, x: Value, y: Value) -> Value:
+        """Rounds towards zero; traps where y is 0."""
+        return self._binary("sdiv", x, y)
 
     def and_(self, x: Value, y: Value) -> Value:
         return self._binary("and", x, y)

@@ -69,6 +69,7 @@ class KernelEmitter:
         self.row_memory = b.pointer(scratch, str(self.layout.pack_bytes), "i8")
         self.parameter_memory = b.pointer(self.row_memory, str(self.layout.row_bytes), "i8")
         self.tile_memory = b.pointer(self.parameter_memory, str(self.layout.parameter_bytes), "i8")
+        self.term_memory = b.pointer(self.tile_memory, str(self.layout.tile_bytes), "i8")
         self.state = b.let(f"inttoptr i64 {self.word(words.STATE)} to ptr")
         self.units = self.word(words.UNITS)
         self.local_units = self.word(words.LOCAL_UNITS)

@@ -7,12 +7,12 @@ In: a compiled kernel, arrays, sizes.  Out: a `Launch`, whose tasks may run in a
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ...ir.expr import Expr
 from ...lower.problem import Sizes
 from . import layout as words
 from .compile import Binary
@@ -21,6 +21,7 @@ from .layout import Layout
 # A task of this many pair-components lasts some milliseconds: long enough to hide its start, short enough that
 # an interrupt and the last thread to finish are not waited for.
 TASK_WORK = 2**27
+NO_OFFSETS = np.zeros(64, np.int64)
 STATE_SLACK = 1024  # the last vector of state may be read beyond its end
 STATE_LIMIT = 32 * 2**20  # bytes of state of one task
 
@@ -49,13 +50,13 @@ class Launch:
     ):
         self.binary, self.layout, self.schedule = binary, layout, layout.schedule
         self.sizes = sizes
-        problem = layout.kernel.problem
-        self.kept, self.reduced = sizes.along(problem.kept), sizes.along(problem.over)
-        self.batches = int(np.prod(sizes.batch, dtype=np.int64))
+        over_j = layout.kernel.problem.over == "j"
+        self.kept, self.reduced = (sizes.M, sizes.N) if over_j else (sizes.N, sizes.M)
+        self.batches = math.prod(sizes.batch)
         self.cancel = np.zeros(1, np.int32)
-        self.work = self.kept * self.reduced * self.batches * work_per_pair(layout)
+        self.work = self.kept * self.reduced * self.batches * layout.work_per_pair
         self.tasks, self.parts = self._cut(threads)
-        self.offsets = _offsets(arrays, problem.inputs, sizes.batch, self.batches)
+        self.offsets = _offsets(arrays, layout.inputs, sizes.batch, self.batches)
         self.base = self._words(arrays, outputs)
         self._keep = (arrays, outputs)
         self.state = np.empty(0, np.uint8)
@@ -112,11 +113,11 @@ class Launch:
         for k, out in enumerate(outputs):
             block[words.FIRST_POINTER + k] = address(out)
         first = self.layout.input_words
-        for k, (array, leaf) in enumerate(zip(arrays, self.layout.kernel.problem.inputs, strict=True)):
+        for k, (array, (axis, _)) in enumerate(zip(arrays, self.layout.inputs, strict=True)):
             size = array.itemsize
             strides = array.strides
             block[first + 3 * k] = address(array)
-            block[first + 3 * k + 1] = 0 if leaf.param("axis") == "p" else strides[-2] // size
+            block[first + 3 * k + 1] = 0 if axis == "p" else strides[-2] // size
             block[first + 3 * k + 2] = strides[-1] // size
         return block
 
@@ -180,23 +181,18 @@ def address(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
 
 
-def work_per_pair(layout: Layout) -> int:
-    """A rough count of vector operations per pair, to size tasks."""
-    return 4 + layout.kernel.width("column") + layout.kernel.width("row")
-
-
-def _offsets(arrays: Sequence[np.ndarray], inputs: Sequence[Expr], batch: tuple[int, ...], batches: int) -> np.ndarray:
+def _offsets(arrays: Sequence[np.ndarray], inputs: Sequence[tuple[str, int]], batch: tuple[int, ...], batches: int) -> np.ndarray:
     """For every batch, where each input starts, in elements."""
     if not batch:
-        return np.zeros((1, max(1, len(arrays))), np.int64)
+        return NO_OFFSETS if len(arrays) <= NO_OFFSETS.size else np.zeros(len(arrays), np.int64)
     table = np.zeros((*batch, max(1, len(arrays))), np.int64)
-    for k, (array, leaf) in enumerate(zip(arrays, inputs, strict=True)):
-        trailing = 1 if leaf.param("axis") == "p" else 2
+    for k, (array, (axis, _)) in enumerate(zip(arrays, inputs, strict=True)):
+        trailing = 1 if axis == "p" else 2
         lead = array.shape[: array.ndim - trailing]
         steps = [0 if n == 1 else s // array.itemsize for n, s in zip(lead, array.strides, strict=False)]
-        for axis, step in enumerate(steps, start=len(batch) - len(lead)):
+        for place, step in enumerate(steps, start=len(batch) - len(lead)):
             if step:
                 shape = [1] * len(batch)
-                shape[axis] = batch[axis]
-                table[..., k] += (np.arange(batch[axis]) * step).reshape(shape)
+                shape[place] = batch[place]
+                table[..., k] += (np.arange(batch[place]) * step).reshape(shape)
     return table.reshape(batches, -1)

@@ -6,6 +6,7 @@ Both the emitter, which writes addresses, and the driver, which allocates and fi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ...lower.kernel import Kernel
 from ...lower.scalar import UNROLL
@@ -24,36 +25,46 @@ PARAMETERS_IN_REGISTERS = 32
 LIST_IN_REGISTERS = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """Sizes in bytes and in components of everything that a thread needs besides the arrays."""
 
     kernel: Kernel
     schedule: Schedule
 
-    @property
+    @cached_property
     def real_bytes(self) -> int:
         return self.kernel.problem.precision.size
 
-    @property
+    @cached_property
     def n_outputs(self) -> int:
         return len(self.kernel.problem.record.outputs)
 
-    @property
+    @cached_property
     def input_words(self) -> int:
         return FIRST_POINTER + self.n_outputs
 
-    @property
+    @cached_property
     def words(self) -> int:
         return self.input_words + 3 * len(self.kernel.problem.inputs)
 
+    @cached_property
+    def inputs(self) -> tuple[tuple[str, int], ...]:
+        """Axis and length of every input."""
+        return tuple((v.param("axis"), v.param("dim")) for v in self.kernel.problem.inputs)
+
+    @cached_property
+    def work_per_pair(self) -> int:
+        """A rough count of vector operations per pair, to size tasks."""
+        return 4 + self.kernel.width("column") + self.kernel.width("row")
+
     # state: doubles, [component][unit], a unit being a row (lanes on rows) or a lane of a row (lanes on columns)
-    @property
+    @cached_property
     def compensated(self) -> bool:
         """float64 sums carry a second double, the rounding errors."""
         return self.real_bytes == 8
 
-    @property
+    @cached_property
     def state_components(self) -> int:
         return sum(s.dim * (2 if s.additive and self.compensated else 1) for s in self.kernel.slots)
 
@@ -72,22 +83,22 @@ class Layout:
         padded = -(-rows // tile) * tile
         return padded * (1 if self.schedule.lanes_on == "kept" else self.schedule.lanes)
 
-    # scratch: packed columns, row fields, parameter fields, tile memory of the long slots, state
-    @property
+    # scratch: packed columns, row fields, parameter fields, tile memory of the long slots, waiting terms, state
+    @cached_property
     def pack_bytes(self) -> int:
         lanes = self.schedule.lanes
         columns = -(-self.schedule.chunk // lanes) * lanes
         return _aligned(columns * max(1, self.kernel.width("column")) * self.real_bytes)
 
-    @property
+    @cached_property
     def vector_bytes(self) -> int:
         return self.schedule.lanes * self.real_bytes
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         return _aligned(self.kernel.width("row") * self.schedule.rows * self.vector_bytes)
 
-    @property
+    @cached_property
     def parameter_bytes(self) -> int:
         return _aligned(self.kernel.width("parameter") * self.real_bytes)
 
@@ -106,19 +117,24 @@ class Layout:
                 offset += s.dim * self.schedule.rows * self.slot_vector_bytes
         raise KeyError(name)
 
-    @property
+    @cached_property
     def slot_vector_bytes(self) -> int:
         return self.schedule.lanes * 8
 
-    @property
+    @cached_property
     def tile_bytes(self) -> int:
         total = sum(s.dim for s in self.kernel.slots if self.in_memory(s.name))
         return _aligned(total * self.schedule.rows * self.slot_vector_bytes)
 
-    @property
+    @cached_property
+    def term_bytes(self) -> int:
+        """Terms of a block of columns that wait to enter a list."""
+        return _aligned(self.kernel.terms[0].dim * self.schedule.cols * self.schedule.rows * self.vector_bytes)
+
+    @cached_property
     def fixed_bytes(self) -> int:
         """Scratch memory before the state."""
-        return self.pack_bytes + self.row_bytes + self.parameter_bytes + self.tile_bytes
+        return self.pack_bytes + self.row_bytes + self.parameter_bytes + self.tile_bytes + self.term_bytes
 
     def state_bytes(self, rows: int) -> int:
         # a vector of slack: the last load of a row of state may reach beyond it

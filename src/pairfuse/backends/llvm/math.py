@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import math_exp, math_log
+from . import math_exp, math_log, math_trig
 from .builder import Builder, Value
 from .math_core import constant
 
@@ -43,12 +43,6 @@ def rsqrt(b: Builder, x: Value) -> Value:
     return b.select(b.fcmp("oeq", x, zero), zero, b.fdiv(constant(b, x, 1.0), b.sqrt(x)))
 
 
-def softplus(b: Builder, x: Value) -> Value:
-    """log(1 + e^x) = max(x, 0) + log1p(e^-|x|)."""
-    z = math_exp.exp(b, b.fneg(b.fabs(x)))
-    return b.fadd(b.fmax(constant(b, x, 0.0), x), b.call_lanes("log1p", x.elem, z))
-
-
 _LIBM = "the C library, lane by lane"
 _ROWS = (
     MathFunction("exp", math_exp.exp, 1, True, 1.0, 1.0, ""),
@@ -56,25 +50,25 @@ _ROWS = (
     MathFunction("sqrt", sqrt, 1, True, 0.5, 0.5, "correctly rounded"),
     MathFunction("rsqrt", rsqrt, 1, True, 1.5, 1.5, "0 at 0"),
     MathFunction("sigmoid", math_exp.sigmoid, 1, True, 2.0, 2.0, ""),
-    MathFunction("softplus", softplus, 1, False, 2.0, 2.0, ""),
+    MathFunction("softplus", math_log.softplus, 1, False, 2.0, 2.0, ""),
+    MathFunction("exp2", math_exp.exp2, 1, True, 1.0, 1.0, ""),
+    MathFunction("expm1", math_exp.expm1, 1, False, 2.0, 2.0, ""),
+    MathFunction("tanh", math_exp.tanh, 1, False, 2.0, 2.0, ""),
+    MathFunction("sinh", math_exp.sinh, 1, False, 2.0, 2.0, ""),
+    MathFunction("cosh", math_exp.cosh, 1, False, 2.0, 2.0, ""),
+    MathFunction("sin", math_trig.sin, 1, False, 1.0, 1.0, ""),
+    MathFunction("cos", math_trig.cos, 1, False, 1.0, 1.0, ""),
+    MathFunction("tan", math_trig.tan, 1, False, 2.0, 2.0, ""),
+    MathFunction("log1p", math_log.log1p, 1, False, 2.0, 2.0, ""),
     *(
         MathFunction(name, from_libm(name), arity, False, 1.0, 2.0, _LIBM)
         for name, arity in [
-            ("exp2", 1),
-            ("expm1", 1),
             ("log2", 1),
             ("log10", 1),
-            ("log1p", 1),
-            ("sin", 1),
-            ("cos", 1),
-            ("tan", 1),
             ("asin", 1),
             ("acos", 1),
             ("atan", 1),
             ("atan2", 2),
-            ("sinh", 1),
-            ("cosh", 1),
-            ("tanh", 1),
             ("pow", 2),
             ("erf", 1),
         ]

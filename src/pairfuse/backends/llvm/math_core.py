@@ -9,6 +9,7 @@ says 0 where the machine or the number of lanes cannot use them, and the caller 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -68,6 +69,19 @@ def bits_of(b: Builder, x: Value) -> Value:
 
 def from_bits(b: Builder, x: Value) -> Value:
     return b.bitcast(x, "float" if x.elem == "i32" else "double")
+
+
+def bits_of_constant(elem: str, value: float) -> int:
+    """The bits of a positive normal constant."""
+    f = FORMATS[elem]
+    m, e = math.frexp(value)
+    return ((e - 1 + f.bias) << f.fraction) + round((2 * m - 1) * 2.0**f.fraction)
+
+
+def float_of_bits(elem: str, bits: int) -> float:
+    """The positive normal constant with these bits."""
+    f = FORMATS[elem]
+    return math.ldexp(1.0 + (bits & (1 << f.fraction) - 1) / 2.0**f.fraction, (bits >> f.fraction) - f.bias)
 
 
 def horner(b: Builder, x: Value, coefficients: Sequence[float], start: Value | None = None) -> Value:

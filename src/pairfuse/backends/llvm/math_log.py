@@ -1,7 +1,8 @@
 """Logarithms on vectors.
 
-In: the Builder and Values.  Out: Values.  x = 2^e m with m near 1, log x = e ln 2 + log m, where log m is t + t^2 P(t),
-t = m - 1, in float32 and 2 atanh(s), s = t / (2 + t), in float64 (W. J. Cody & W. Waite 1980).
+In: the Builder and Values.  Out: Values.  x = 2^e (1 + t), log x = e ln 2 + log(1 + t), where log(1 + t) is t + t^2 P(t)
+in float32 and 2 atanh(s), s = t / (2 + t), in float64 (W. J. Cody & W. Waite, "Software manual for the elementary
+functions", 1980).
 """
 
 from __future__ import annotations
@@ -10,43 +11,51 @@ import math
 
 from . import math_coefficients as coefficients
 from .builder import Builder, Value
-from .math_core import FORMATS, avx512, bits_of, constant, from_bits, horner, register_lanes
+from .math_core import (
+    FORMATS,
+    avx512,
+    bits_of,
+    bits_of_constant,
+    constant,
+    from_bits,
+    horner,
+    register_lanes,
+)
+from .math_exp import exp, keep_tiny
 
-# ln 2 = HIGH + LOW; HIGH leaves enough low bits free for its product with an exponent to be exact.
-LN2_SPLIT = {"float": (0.693145751953125, 1.428606765330187e-06), "double": (0.6931471803691238, 1.9082149292705877e-10)}
+# log_base 2 = HIGH + LOW, HIGH with enough low bits free for its product with an exponent to be exact; and
+# 1 / ln(base) = HIGH + LOW, HIGH rounded to the format.
+LN2_SPLIT = {"float": (0.693145751953125, 1.4286068203094173e-06), "double": (0.6931471803691238, 1.9082149292705877e-10)}
+LOG10_2_SPLIT = {"float": (0.30102539, 0.0), "double": (0.30102999566406652, 0.0)}
 
 
-def log_of_parts(b: Builder, e: Value, t: Value, wide: bool = False) -> Value:
-    """e ln 2 + log(1 + t), t in [sqrt(1/2) - 1, sqrt(2) - 1], or in [-1/4, 1/2] if `wide`."""
-    high, low = (constant(b, t, v) for v in LN2_SPLIT[t.elem])
+def log1p_tail(b: Builder, t: Value, wide: bool) -> Value:
+    """log(1 + t) - t, t in [sqrt(1/2) - 1, sqrt(2) - 1], or in [-1/4, 1/2] if `wide`."""
     if t.elem == "float":
         q = horner(b, t, coefficients.LOG_F32_WIDE if wide else coefficients.LOG_F32)
-        y = b.fma(b.fmul(t, t), q, b.fmul(e, low))
-        return b.fma(e, high, b.fadd(t, y))
+        return b.fmul(b.fmul(t, t), q)
     s = b.fdiv(t, b.fadd(t, constant(b, t, 2.0)))
     z = b.fmul(s, s)
     half_square = b.fmul(b.fmul(t, t), constant(b, t, 0.5))
     rest = b.fmul(z, horner(b, z, coefficients.LOG_F64_WIDE if wide else coefficients.LOG_F64))
-    tail = b.fma(s, b.fadd(half_square, rest), b.fmul(e, low))
-    return b.fma(e, high, b.fsub(t, b.fsub(half_square, tail)))
+    return b.fsub(b.fmul(s, b.fadd(half_square, rest)), half_square)
+
+
+def log_of_parts(b: Builder, e: Value, t: Value, wide: bool = False) -> Value:
+    """e ln 2 + log(1 + t)."""
+    high, low = (constant(b, t, v) for v in LN2_SPLIT[t.elem])
+    tail = log1p_tail(b, t, wide)
+    return b.fma(e, high, b.fadd(t, b.fma(e, low, tail)))
 
 
 def split(b: Builder, x: Value) -> tuple[Value, Value]:
     """(e, t): x = 2^e (1 + t), for positive normal x; sqrt(1/2) <= 1 + t < sqrt(2)."""
     f = FORMATS[x.elem]
     ix = bits_of(b, x)
-    origin = bits_of_constant(x.elem, math.sqrt(0.5))
     width = b.const(f.int_elem, f.fraction)
-    e = b.ashr(b.sub(ix, b.const(f.int_elem, origin)), width)
+    e = b.ashr(b.sub(ix, b.const(f.int_elem, bits_of_constant(x.elem, math.sqrt(0.5)))), width)
     m = from_bits(b, b.sub(ix, b.shl(e, width)))
     return b.convert("sitofp", e, x.elem), b.fsub(m, constant(b, x, 1.0))
-
-
-def bits_of_constant(elem: str, value: float) -> int:
-    """The bits of a positive constant."""
-    f = FORMATS[elem]
-    m, e = math.frexp(value)
-    return ((e - 1 + f.bias) << f.fraction) + round((2 * m - 1) * 2.0**f.fraction)
 
 
 def split_avx512(b: Builder, x: Value) -> tuple[Value, Value]:
@@ -57,31 +66,66 @@ def split_avx512(b: Builder, x: Value) -> tuple[Value, Value]:
     return e, b.fsub(m, constant(b, x, 1.0))
 
 
-def log_any(b: Builder, x: Value) -> Value:
-    """log for every x, with selects: the rare path of `log`."""
+def split_subnormal(b: Builder, x: Value) -> tuple[Value, Value]:
+    """(e, t) for positive finite x."""
     f = FORMATS[x.elem]
-    zero, infinity = constant(b, x, 0.0), constant(b, x, math.inf)
     tiny = b.fcmp("olt", x, constant(b, x, f.smallest_normal))
     up = f.fraction + 1
     e, t = split(b, b.select(tiny, b.fmul(x, constant(b, x, 2.0**up)), x))
-    e = b.select(tiny, b.fsub(e, constant(b, x, float(up))), e)
-    y = log_of_parts(b, e, t)
-    y = b.select(b.fcmp("olt", x, infinity), y, x)  # +inf and NaN are their own logarithm
+    return b.select(tiny, b.fsub(e, constant(b, x, float(up))), e), t
+
+
+def log_limits(b: Builder, x: Value, y: Value) -> Value:
+    """y, the logarithm of positive finite x; for the others: -inf at 0, NaN below, +inf and NaN themselves."""
+    zero = constant(b, x, 0.0)
+    y = b.select(b.fcmp("olt", x, constant(b, x, math.inf)), y, x)
     y = b.select(b.fcmp("oeq", x, zero), constant(b, x, -math.inf), y)
     return b.select(b.fcmp("olt", x, zero), constant(b, x, math.nan), y)
 
 
 def log(b: Builder, x: Value) -> Value:
+    """In line for positive normal numbers; the others, where there are any, by a function of their own."""
     if register_lanes(b, x.elem):
         return log_of_parts(b, *split_avx512(b, x), wide=True)
     f = FORMATS[x.elem]
     y = log_of_parts(b, *split(b, x))
-    first = f.one - (f.bias - 1 << f.fraction)
+    first = 1 << f.fraction  # the bits of the smallest normal number
     offset = b.sub(bits_of(b, x), b.const(f.int_elem, first))
     special = b.icmp("uge", offset, b.const(f.int_elem, f.infinity - first))
 
     def rare() -> list[Value]:
-        full = b.outline(f"@pf_log_any_{x.elem}_{b.lanes}", x.elem, lambda inner, a: log_any(inner, a[0]), x)
-        return [b.select(special, full, y)]
+        def body(inner: Builder, args: list[Value]) -> Value:
+            return log_limits(inner, args[0], log_of_parts(inner, *split_subnormal(inner, args[0])))
+
+        return [b.select(special, b.outline(f"@pf_log_any_{x.elem}_{b.lanes}", x.elem, body, x), y)]
 
     return b.if_any(special, rare, [y])[0]
+
+
+def log1p_near(b: Builder, u: Value, low: Value) -> Value:
+    """log(u + low) for positive normal u and low below its last bit."""
+    f = FORMATS[u.elem]
+    e, t = split(b, u)
+    exponent = b.shl(b.convert("fptosi", e, f.int_elem), b.const(f.int_elem, f.fraction))
+    scale = from_bits(b, b.sub(b.const(f.int_elem, f.one), exponent))
+    scale = b.select(b.fcmp("olt", u, constant(b, u, 2.0 ** (f.fraction + 2))), scale, constant(b, u, 0.0))
+    return log_of_parts(b, e, b.fma(low, scale, t))
+
+
+def log1p(b: Builder, x: Value) -> Value:
+    one = constant(b, x, 1.0)
+    u = b.fadd(x, one)
+    # The rounding error of 1 + x (T. J. Dekker's Fast2Sum, the larger operand first).
+    big = b.fcmp("ogt", x, one)
+    low = b.select(big, b.fsub(one, b.fsub(u, x)), b.fsub(x, b.fsub(u, one)))
+    y = log1p_near(b, u, low)
+    return keep_tiny(b, x, log_limits(b, u, y))
+
+
+def softplus(b: Builder, x: Value) -> Value:
+    """log(1 + e^x) = max(x, 0) + log1p(e^-|x|)."""
+    one = constant(b, x, 1.0)
+    z = exp(b, b.fneg(b.fabs(x)), accurate=True)
+    u = b.fadd(z, one)
+    y = log1p_near(b, u, b.fsub(z, b.fsub(u, one)))
+    return b.fadd(b.fmax(constant(b, x, 0.0), x), y)

@@ -7,12 +7,13 @@ the data's type, which `flush` adds to the doubles of the state after every bloc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ...ir.expr import Expr, leaf
 from ...ir.reductions import Slot, fold_columns
 from ...lower.scalar import UNROLL, loop_var
+from ...lower.schedule import is_long_slot
 from .builder import Value
 from .values import access
 
@@ -41,7 +42,7 @@ class PairLoops:
         self.column_leaf = leaf("slot", "index", name="j", dim=1, side="f")
         self.registers: dict[Expr, Value] = {}  # component(slot leaf, d) -> value, now
         self.revising = False
-        long_state = any(s.dim > UNROLL for s in self.slots)
+        long_state = any(self._is_long(s) for s in self.slots)
         # A term that is walked by a loop is written inside it; all others are written once, and named.
         self.inlined = [t.dim > UNROLL or (long_state and t.dim > 1) for t in self.kernel.terms]
         self.term_leaves = tuple(
@@ -50,6 +51,9 @@ class PairLoops:
         self.formulas = tuple(
             t if inlined else f for t, f, inlined in zip(self.kernel.terms, self.term_leaves, self.inlined, strict=True)
         )
+
+    def _is_long(self, slot: Slot) -> bool:
+        return is_long_slot(self.machine, slot)
 
     # ------------------------------------------------------------------ the state in memory
     def state_place(self, component: str, unit: str) -> str:
@@ -119,7 +123,7 @@ class PairLoops:
         for r in range(self.rows):
             self.b.store(full.grid[r][0], self._tile_place(slot, d, r), value.elem)
 
-    def _each(self, slot: Slot, do) -> None:
+    def _each(self, slot: Slot, do: Callable[[int | Expr], None]) -> None:
         """do(d) for every component of a slot."""
         if slot.dim <= UNROLL:
             for d in range(slot.dim):
@@ -148,9 +152,8 @@ class PairLoops:
                 value = self._zero(s) if s.additive else self._read_state(s, d)
                 self.registers[self.scalars.at(s.leaf("a"), d)] = self.b.expand(value, self.rows, 1)
         for s in self.in_memory:
-            self._each(
-                s, lambda d, s=s: self._write_tile(s, d, self._zero(s) if s.additive else self._read_state(s, d))
-            )
+            first = self._zero if s.additive else self._read_state
+            self._each(s, lambda d, s=s, first=first: self._write_tile(s, d, first(s, d)))
 
     def _close_state(self) -> None:
         for s in self.in_registers:
@@ -161,7 +164,7 @@ class PairLoops:
             if not s.additive:
                 self._each(s, lambda d, s=s: self._write_state(s, d, self._read_tile(s, d)))
 
-    def _zero(self, slot: Slot) -> Value:
+    def _zero(self, slot: Slot, d: int | Expr = 0) -> Value:
         return self.b.const(self.values.elem(slot.kind), 0)
 
     def _carried(self) -> list[Value]:
@@ -315,7 +318,8 @@ class PairLoops:
         self._step(new, revising=False)
 
     def _guarded(self) -> None:
-        assert self.machine.guard and self.machine.fold
+        assert self.machine.guard is not None
+        assert self.machine.fold is not None
         first = self.formulas[0]
         if self.inlined[0]:
             if first.dim > UNROLL:
@@ -340,6 +344,9 @@ class PairLoops:
 
     def _revise_columns(self, guard: Expr, term: Expr, terms: Sequence[Value]) -> None:
         """Columns in ascending order, so that the first of equals stays in front."""
+        if self.cols > 1 and self.in_memory:
+            self._revise_columns_in_loop(guard, term, terms)
+            return
         for u in range(self.cols):
             with self.values.nested():
                 self._bind(term, [t.column(u) for t in terms])
@@ -348,7 +355,37 @@ class PairLoops:
                 else:
                     self._revise(u)
 
-    def _if(self, guard: Expr, then) -> None:
+    def _revise_columns_in_loop(self, guard: Expr, term: Expr, terms: Sequence[Value]) -> None:
+        """The same as a loop over the columns, through memory: long lists would make the code grow eightfold."""
+        b = self.b
+        places = [(d, u, r) for d in range(term.dim) for u in range(self.cols) for r in range(self.rows)]
+        for d, u, r in places:
+            full = b.expand(terms[d], self.rows, self.cols)
+            b.store(full.grid[r][u], self._term_place(d, str(u), r), self.real)
+        step = 1 if self.e.on_rows else b.lanes
+        with b.loop("0", str(self.cols), 1, self._carried()) as loop:
+            self._set_carried(loop.carried)
+            column, cols, outer = self.column, self.cols, self.values.columns
+            self.column = b.let(f"add i64 {column}, {b.let(f'mul i64 {loop.index}, {step}')}")
+            self.cols = self.values.columns = 1
+            with self.values.nested():
+                values = [
+                    tuple((b.load(self._term_place(d, loop.index, r), self.real),) for r in range(self.rows))
+                    for d in range(term.dim)
+                ]
+                self._bind(term, [Value(self.real, grid) for grid in values])
+                self._if(guard, lambda: self._revise(0))
+            self.column, self.cols, self.values.columns = column, cols, outer
+            loop.next = self._carried()
+        self._set_carried(loop.results)
+
+    def _term_place(self, d: int, u: str, r: int) -> str:
+        """Where a term waits: [component][column][row vector]."""
+        b = self.b
+        row = b.let(f"add i64 {b.let(f'mul i64 {u}, {self.rows}')}, {(d * self.schedule.cols * self.rows) + r}")
+        return b.pointer(self.e.term_memory, b.let(f"mul i64 {row}, {self.layout.vector_bytes}"), "i8")
+
+    def _if(self, guard: Expr, then: Callable[[], None]) -> None:
         """Do `then` if the guard holds on some lane; the registers are carried around the branch."""
         with self.values.nested():
             conditions = [self.values(self.scalars.at(guard, d)) for d in range(guard.dim)]
@@ -367,7 +404,8 @@ class PairLoops:
         self._set_carried(self.b.if_any(condition, taken, before))
 
     def _revise(self, u: int | None) -> None:
-        assert self.machine.revise and self.machine.fold
+        assert self.machine.revise is not None
+        assert self.machine.fold is not None
         term = self.formulas[0]
         if self.inlined[0] and not self.machine.by_column:
             term = fold_columns(self.machine.fold, term)
@@ -386,9 +424,9 @@ class PairLoops:
         short: list[tuple[Slot, int, Value]] = []
         with self.values.nested():
             for s, x in changed:
-                if s.dim <= UNROLL:
+                if not self._is_long(s):
                     short += [(s, d, self._selected(s, d, self.values(self.scalars.at(x, d)))) for d in range(s.dim)]
-            self._long_step([(s, x) for s, x in changed if s.dim > UNROLL])
+            self._long_step([(s, x) for s, x in changed if self._is_long(s)])
         for s, d, value in short:
             self._set_short_sum(s, d, value)
             if revising and s.additive:

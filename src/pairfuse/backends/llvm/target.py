@@ -8,9 +8,11 @@ from typing import Any
 from ...config import config
 from ...lower.schedule import Target
 
-# What a set of instructions adds to, or takes from, the features of the host.
-WITHOUT_AVX512 = ("avx512", "avx10", "avxvnni")
-GENERIC_X86 = "+sse2,+cx8,+fxsr,+mmx,+sse,+x87"
+# Features of the host that a narrower set of instructions does without, by the beginning of their names.
+LEFT_OUT = {
+    "avx2": ("avx512", "avx10", "avxvnni", "avxifma"),
+    "generic": ("avx", "fma", "f16c", "xop", "vaes", "vpcl", "gfni", "sm3", "sm4", "sha512"),
+}
 
 
 @functools.cache
@@ -30,13 +32,8 @@ def host_target(instructions: str = "") -> Target:
     llvm = _binding()
     cpu = llvm.get_host_cpu_name()
     features = dict(llvm.get_host_cpu_features())
-    if instructions == "avx2":
-        features = {k: v and not k.startswith(WITHOUT_AVX512) for k, v in features.items()}
-    elif instructions == "generic":
-        features = {
-            k: v and not k.startswith(("avx", "fma", "f16c", "xop", "vaes", "vpcl", "gfni"))
-            for k, v in features.items()
-        }
+    left_out = LEFT_OUT.get(instructions, ())
+    features = {k: v and not k.startswith(left_out) for k, v in features.items()} if left_out else features
     flags = frozenset(k for k, v in features.items() if v)
     text = ",".join(("+" if v else "-") + k for k, v in sorted(features.items()))
     if "avx512f" in flags and "avx512vl" in flags and "avx512dq" in flags:

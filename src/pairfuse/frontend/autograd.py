@@ -1,0 +1,228 @@
+"""Derivatives of reductions for torch, of any order: the only file that imports torch.
+
+In: a problem whose inputs torch follows.  Out: its visible outputs, with a backward pass made of problems again.
+
+The derivative of a reduction with respect to F_ij is a formula of the record, its `cotangents`; pulled back to a
+variable by `transform.autodiff.vjp` it is again a formula in i and j.  The derivative with respect to x_i is its sum
+over j, that with respect to y_j its sum over i.  Those sums are computed by the same differentiable function, so that
+torch can differentiate them in turn.  Extrema are in selected.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch.autograd import Function
+
+from ..ir.expr import Expr, call, input_, inputs
+from ..lower.problem import Problem, Sizes
+from ..runtime.execute import execute
+from ..transform.autodiff import vjp
+from .base import Binding, Bindings, renumbered
+from .evaluate import Settings, host_value, input_axes, sizes_of
+from .selected import WITH_INDEX, selection
+from .space import Space
+
+Tensor = torch.Tensor
+LONGEST_SHARED_PASS = 32  # components; more than that gain nothing from sharing the evaluation of the formula
+PREFERRED_ROWS = 4  # derivatives of parameters join an existing pass unless its rows are this much more numerous
+
+
+class Call(NamedTuple):
+    """What one reduction needs beside its tensors."""
+
+    problem: Problem
+    sizes: Sizes
+    settings: Settings
+
+
+def evaluate(problem: Problem, bindings: Bindings, space: Space, settings: Settings) -> tuple[Tensor, ...]:
+    """The visible outputs, connected to torch's graph."""
+    visible = problem.record.visible
+    if problem.reduction in WITH_INDEX:
+        problem = Problem(problem.formulas, WITH_INDEX[problem.reduction], problem.over, problem.dtype, problem.params)
+    used = len(input_axes(problem))  # the last ones may have dropped out of the formula
+    tensors = [_tensor(b, problem.dtype) for b in bindings[:used]]
+    return reduce_tensors(Call(problem, sizes_of(space), settings), tensors)[:visible]
+
+
+def _tensor(binding: Binding, dtype: str) -> Tensor:
+    """The data of an input as a tensor of the type of the problem."""
+    kind = getattr(torch, dtype)
+    return torch.tensor(binding.data, dtype=kind) if type(binding.data) is tuple else binding.data.to(kind)
+
+
+def reduce_tensors(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """All outputs of the problem; differentiable where torch follows one of the inputs."""
+    record = request.problem.record
+    if (record.cotangents is None and not record.through_index) or not torch.is_grad_enabled():
+        return run(request, tensors)
+    return Reduce.apply(request, *tensors)  # type: ignore[return-value]
+
+
+def run(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """All outputs of the problem, as plain numbers."""
+    problem, sizes, settings = request
+    pairs = zip(tensors, input_axes(problem), strict=False)  # what follows the last input in use is left out
+    values = [host_value(Binding(t, axis), problem.dtype, sizes) for t, axis in pairs]
+    results = execute(problem, values, sizes, backend=settings.backend, progress=settings.progress)
+    return tuple(torch.from_numpy(r) for r in results)
+
+
+class Reduce(Function):
+    """One reduction as a function that torch can differentiate."""
+
+    @staticmethod
+    def forward(request: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return run(request, tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        request, *tensors = inputs
+        record = request.problem.record
+        ctx.request = request
+        ctx.save_for_backward(*tensors, *output)
+        ctx.set_materialize_grads(False)
+        # Outputs that only serve the derivative are constants for torch: `reconnected` computes them again if need be.
+        fixed = [o for k, o in enumerate(output) if k >= record.visible or record.outputs[k][1] != "real"]
+        ctx.mark_non_differentiable(*fixed)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        request: Call = ctx.request
+        saved = ctx.saved_tensors
+        wanted = tuple(ctx.needs_input_grad[1:])
+        tensors, outputs = saved[: len(wanted)], saved[len(wanted) :]
+        g = grads[0]  # every record with a derivative has one visible output of real numbers
+        if g is None:
+            return (None,) * (1 + len(wanted))
+        if request.problem.record.through_index:
+            chosen = selection(request.problem, request.sizes, tensors, outputs, g)
+            moved = Call(chosen.problem, chosen.sizes, request.settings)
+            more = (False,) * (len(chosen.tensors) - len(wanted))
+            parts = gradients(moved, chosen.tensors, (), chosen.g, wanted + more)
+            return (None, *[chosen.restore(k, t, parts[k]) for k, t in enumerate(tensors)])
+        if torch.is_grad_enabled():
+            outputs = reconnected(request, tensors, outputs)
+        return (None, *gradients(request, tensors, outputs, g, wanted))
+
+
+def reconnected(request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The outputs as functions of the inputs, for a derivative that will be differentiated again.
+
+    The first output is one already; the others, which only the derivative uses, are computed as reductions of their
+    own. The number of zeros of a product is locally constant.
+    """
+    problem, sizes, settings = request
+    if problem.reduction == "sumsoftmaxweight":
+        formula, name = problem.formulas[0], "logsumexp"
+    elif problem.reduction == "prod":
+        terms = problem.formulas[0]
+        formula, name = call("where", call("eq", terms, 0.0), 1.0, terms), "prod"
+    else:
+        return tuple(outputs)
+    again = Problem((formula,), name, problem.over, problem.dtype)
+    return (outputs[0], reduce_tensors(Call(again, sizes, settings), tensors)[0], *outputs[2:])
+
+
+# ---------------------------------------------------------------------- the passes of a derivative
+
+
+class Pass(NamedTuple):
+    """One reduction that gives the derivatives with respect to several inputs, component after component.
+
+    slots    which tensors are its inputs: those of the reduction, then its cotangent, then its outputs
+    targets  (slot, dim) of the inputs whose derivatives are in the result, in this order
+    """
+
+    problem: Problem
+    slots: tuple[int, ...]
+    targets: tuple[tuple[int, int], ...]
+
+
+def gradients(
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor], g: Tensor, wanted: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """The derivatives of <g, first output> with respect to the wanted inputs, each in the shape of its tensor."""
+    problem, sizes, settings = request
+    known = [*tensors, g, *outputs]
+    found: list[Tensor | None] = [None] * len(tensors)
+    axes = input_axes(problem)
+    rows = _rows_of_parameters(axes, sizes, wanted)
+    for p in passes(problem, wanted, rows):
+        result = reduce_tensors(Call(p.problem, sizes, settings), [known[s] for s in p.slots])[0]
+        start = 0
+        for slot, dim in p.targets:
+            part = result[..., start : start + dim] if len(p.targets) > 1 else result
+            start += dim
+            if axes[slot] == "p":
+                part = part.sum(-2)
+            shape = tensors[slot].shape
+            found[slot] = part if part.shape == shape else part.sum_to_size(shape)
+    return found
+
+
+def _rows_of_parameters(axes: tuple[str, ...], sizes: Sizes, wanted: tuple[bool, ...]) -> str:
+    """The axis that the derivatives of parameters are first indexed by, before they are summed over it, too.
+
+    They join the pass of the other variables; or else the shorter axis, because this costs one number per row.
+    """
+    others = {axis for axis, want in zip(axes, wanted, strict=False) if want} - {"p"}
+    shorter, longer = ("i", "j") if sizes.M <= sizes.N else ("j", "i")
+    joins = others == {longer} and sizes.along(longer) <= PREFERRED_ROWS * sizes.along(shorter)
+    return longer if joins else shorter
+
+
+@lru_cache(maxsize=1024)
+def passes(problem: Problem, wanted: tuple[bool, ...], rows_of_parameters: str) -> tuple[Pass, ...]:
+    """The reductions that together give the derivatives with respect to the wanted inputs."""
+    record, count = problem.record, len(wanted)
+    dims = problem.output_dims()
+    g = (input_(count, problem.kept, dims[0]),)
+    outputs = tuple(input_(count + 1 + k, problem.kept, d) for k, d in enumerate(dims))
+    assert record.cotangents is not None
+    cotangents = record.cotangents(g, problem.formulas, outputs)
+    seeds = [_fitted(c, f) for c, f in zip(cotangents, problem.formulas, strict=True)]
+    leaves = [n for n in problem.inputs if wanted[n.param("slot")]]
+    derivatives = zip(leaves, vjp(problem.formulas, seeds, leaves), strict=True)
+    found: dict[str, list[tuple[int, Expr]]] = {"i": [], "j": []}
+    for leaf, derivative in derivatives:
+        axis = leaf.param("axis")
+        found[rows_of_parameters if axis == "p" else axis].append((leaf.param("slot"), derivative))
+    return tuple(
+        _pass(group, "j" if axis == "i" else "i", problem.dtype)
+        for axis, parts in found.items()
+        for group in _groups(parts)
+    )
+
+
+def _fitted(cotangent: Expr, formula: Expr) -> Expr:
+    """A formula of length 1 against a longer one counts for all its components."""
+    if cotangent.dim > formula.dim:
+        return call("sum_d", cotangent, group=cotangent.dim // formula.dim)
+    return cotangent
+
+
+def _groups(parts: list[tuple[int, Expr]]) -> list[list[tuple[int, Expr]]]:
+    """The derivatives that share a pass."""
+    groups: list[list[tuple[int, Expr]]] = []
+    for slot, derivative in parts:
+        if groups and sum(d.dim for _, d in groups[-1]) + derivative.dim <= LONGEST_SHARED_PASS:
+            groups[-1].append((slot, derivative))
+        else:
+            groups.append([(slot, derivative)])
+    return groups
+
+
+def _pass(parts: list[tuple[int, Expr]], over: str, dtype: str) -> Pass:
+    formula = parts[0][1]
+    for _, derivative in parts[1:]:
+        formula = call("concat", formula, derivative)
+    slots = tuple(n.param("slot") for n in inputs(formula))
+    places = {s: k for k, s in enumerate(slots)}
+    mapping = tuple(places.get(s, 0) for s in range(max(slots, default=-1) + 1))
+    problem = Problem((renumbered(formula, mapping),), "sum", over, dtype)
+    return Pass(problem, slots, tuple((slot, d.dim) for slot, d in parts))

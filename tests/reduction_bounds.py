@@ -1,0 +1,262 @@
+"""Where the result of a reduction must lie, given its terms and how far each of them may be off.
+
+In: the terms as `Estimate`s of shape (..., columns, dim), the outputs of the reference, the precision.  Out: `judge`
+raises AssertionError, with the worst place, where an output lies outside.  Sums are bounded by the sum of the absolute
+terms; extrema by the extrema of the ends of the terms' intervals; an index is right when its term may be the extremum,
+and must be the first of equals where the terms are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from error_bounds import Estimate, difference, exactly, rounding
+
+from pairfuse.dtypes import Precision
+from pairfuse.lower.schedule import BLOCK, BLOCK_LONG
+
+# log-sum-exp moves its reference point only when it is exceeded by this much (ir/reductions.py, SLACK), so that an
+# exponent is at most twice this far from the way it would have taken with the final maximum.
+SLACK = 16.0
+# Products of a term of log-sum-exp by exponentials: its own, those of moved reference points, that of the merge. Older
+# terms are scaled by less than exp(-SLACK) each time: after this many they no longer count.
+FACTORS = 8
+
+
+def judge(
+    reduction: str,
+    params: Mapping[str, Any],
+    terms: Sequence[Estimate],
+    expected: Sequence[np.ndarray],
+    actual: Sequence[np.ndarray],
+    precision: Precision,
+    informative: float = 0.5,
+) -> None:
+    """Raise unless all outputs are right. `informative`: the least share of the numbers that must be bounded at all."""
+    shape = np.broadcast_shapes(*(t.value.shape[:-1] for t in terms))
+    full = [
+        Estimate(*(np.broadcast_to(np.asarray(v, np.float64), (*shape, t.value.shape[-1])) for v in (t.value, t.error)))
+        for t in terms
+    ]
+    with np.errstate(all="ignore"):
+        if reduction in SUMMED:
+            for k, (low, high) in enumerate(SUMMED[reduction](full, expected, precision)):
+                assert_between(actual[k], low, high, f"{reduction}, output {k}", informative)
+        else:
+            _judge_extremum(reduction, int(params.get("K", 1)), full[0], actual, precision)
+
+
+Interval = tuple[np.ndarray, np.ndarray]
+
+
+def assert_between(actual: Any, low: Any, high: Any, what: str, informative: float = 0.0) -> None:
+    """Raise unless low <= actual <= high everywhere, and NaN exactly where the ends are NaN.
+
+    An interval from -inf to inf says that nothing is known; of the others there must be the share `informative`.
+    """
+    actual = np.asarray(actual, np.float64)
+    low, high = np.broadcast_to(low, actual.shape), np.broadcast_to(high, actual.shape)
+    unknown = (low == -np.inf) & (high == np.inf)
+    inside = (low <= actual) & (actual <= high)
+    right = unknown | inside | (np.isnan(low) & np.isnan(high) & np.isnan(actual))
+    if not right.all():
+        wrong = np.argwhere(~right)
+        place = tuple(wrong[0])
+        raise AssertionError(
+            f"{what}: {len(wrong)} of {actual.size} numbers are wrong, the first at {tuple(map(int, place))}: "
+            f"{actual[place]!r}, expected between {low[place]!r} and {high[place]!r}"
+        )
+    if actual.size and 1 - unknown.mean() < informative:
+        raise AssertionError(f"{what}: only {1 - unknown.mean():.0%} of the numbers are bounded: the test says nothing")
+
+
+def around(expected: np.ndarray, error: Any, precision: Precision) -> Interval:
+    """expected -+ error, and the rounding of the result to its type."""
+    expected = np.asarray(expected, np.float64)
+    error = np.asarray(error) + rounding(expected, 1.0, precision)
+    error = np.where(np.isnan(error), np.inf, error)
+    low = np.where(error > 0, expected - error, expected)
+    high = np.where(error > 0, expected + error, expected)
+    unknown = np.isinf(error)
+    low, high = np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high)
+    # a number may leave the range of the type by rounding
+    return np.where(low < -precision.largest, -np.inf, low), np.where(high > precision.largest, np.inf, high)
+
+
+# ---------------------------------------------------------------------- sums, products, counts
+
+
+def _accumulation(size: np.ndarray, count: int, dim: int, precision: Precision) -> np.ndarray:
+    """Rounding of a sum whose absolute terms add up to `size`: short sums of a block, then doubles (design.md, 5)."""
+    block = BLOCK_LONG if dim > 32 else BLOCK
+    return rounding(size, min(count, block + 2) / 2, precision)
+
+
+def _sum(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
+    x = f[0]
+    size = np.abs(x.value).sum(-2)
+    error = x.error.sum(-2) + _accumulation(size, x.value.shape[-2], x.value.shape[-1], precision)
+    return [around(expected[0], error, precision)]
+
+
+def _prod(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
+    x = f[0]
+    zero = x.value == 0
+    value = np.where(zero, 1.0, x.value)
+    size = np.abs(value)
+    relative = np.log1p(x.error / size).sum(-2) + x.value.shape[-2] * precision.epsilon
+    # the product of any part of the terms must have stayed in the range of normal numbers
+    largest = np.where(size > 1, np.log(size), 0).sum(-2)
+    smallest = np.where(size < 1, np.log(size), 0).sum(-2)
+    tame = (largest < np.log(precision.largest) - 1) & (smallest > np.log(precision.smallest_normal) + 1)
+    tame |= ~np.isfinite(value).all(-2)  # NaN and infinities win whatever the order
+    error = np.where(tame, np.abs(expected[1]) * np.expm1(relative), np.inf)
+    error = np.where(np.isfinite(expected[1]), error, 0)
+    maybe_zero = (x.error > 0) & (size <= x.error)
+    doubt = maybe_zero.sum(-2)
+    zeros = zero.sum(-2)
+    product_error = np.where(zeros > 0, 0, error)
+    return [
+        around(expected[0], np.where(doubt > 0, np.inf, product_error), precision),
+        around(expected[1], np.where(doubt > 0, np.inf, error), precision),
+        (zeros - (zero & (x.error > 0)).sum(-2), zeros + doubt),
+    ]
+
+
+def _count(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
+    x = f[0]
+    surely = (np.isnan(x.value) | (np.abs(x.value) > x.error)).sum(-2)
+    maybe = (np.isnan(x.value) | (np.abs(x.value) + x.error > 0)).sum(-2)
+    return [(surely, maybe)]
+
+
+# ---------------------------------------------------------------------- exponentials
+
+
+def _exponentials(x: Estimate, precision: Precision) -> tuple[np.ndarray, np.ndarray]:
+    """exp(F - max F), and its relative error: of F, of the differences, of the factors."""
+    largest = precision.largest
+    m = np.clip(np.fmax.reduce(x.value, axis=-2, keepdims=True, initial=-largest), -largest, largest)
+    e = np.exp(x.value - m)
+    way = np.where(np.isfinite(x.value), np.abs(x.value - m), 0) + 2 * SLACK
+    half = precision.epsilon / 2 * (2 if precision.name == "float64" else 1)
+    relative = np.expm1(x.error + half * (way + 4 * FACTORS))
+    return e, np.where(e == 0, 0, relative)
+
+
+def _weighted(f: list[Estimate], precision: Precision) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """sum of exp(F - m) G and its error; sum of exp(F - m) and its error."""
+    e, relative = _exponentials(f[0], precision)
+    g = f[1] if len(f) > 1 else exactly(1.0)
+    count = e.shape[-2]
+    terms = e * g.value
+    size = np.abs(terms).sum(-2)
+    error = (np.abs(terms) * relative + e * (1 + relative) * g.error).sum(-2)
+    error += _accumulation(size, count, terms.shape[-1], precision)
+    total = e.sum(-2)
+    total_error = (e * relative).sum(-2) + _accumulation(total, count, e.shape[-1], precision)
+    return terms.sum(-2), error, total, total_error
+
+
+def _logarithm(expected: np.ndarray, s: np.ndarray, error: np.ndarray, precision: Precision) -> Interval:
+    """m + log(s), where s has this error."""
+    relative = np.where(error == 0, 0, error / np.abs(s))
+    change = np.where(relative < 1, -np.log1p(-np.minimum(relative, 1)), np.inf)
+    change = np.where(np.isfinite(s), change, 0) + rounding(np.log(np.abs(s)), 2.0, precision)
+    return around(expected, np.where(np.isnan(s), 0, change), precision)
+
+
+def _logsumexp(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
+    s, error, _, _ = _weighted(f, precision)
+    return [_logarithm(expected[0], s, error, precision)]
+
+
+def _softmax(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
+    a, a_error, b, b_error = _weighted(f, precision)
+    relative = b_error / b
+    ratio = np.abs(a / b)
+    error = np.where(relative < 1, (a_error / b + ratio * relative) / (1 - np.minimum(relative, 1)), np.inf)
+    error = np.where(np.isfinite(expected[0]), error + rounding(ratio, 2.0, precision), 0)
+    return [around(expected[0], error, precision), _logarithm(expected[1], b, b_error, precision)]
+
+
+SUMMED = {
+    "sum": _sum,
+    "prod": _prod,
+    "count_nonzero": _count,
+    "logsumexp": _logsumexp,
+    "logsumexp_weight": _logsumexp,
+    "sumsoftmaxweight": _softmax,
+}
+
+# ---------------------------------------------------------------------- extrema
+
+
+def _judge_extremum(name: str, k: int, x: Estimate, actual: Sequence[np.ndarray], precision: Precision) -> None:
+    """The K first of the terms in order, values and indices as far as they are asked for."""
+    sign = 1.0 if "min" in name else -1.0
+    # "arg" first in the name: only indices; "min", "Kmin": only values; "min_argmin": both
+    with_value, with_index = not name.startswith("arg"), "arg" in name
+    values = actual[0].astype(np.float64) * sign if with_value else None
+    places = actual[-1] if with_index else None
+    term = Estimate(np.where(np.isnan(x.value), np.inf, x.value * sign), np.where(np.isnan(x.value), 0, x.error))
+    low, high = term.value - term.error, term.value + term.error
+    unknown = np.isinf(term.error)
+    low, high = np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high)
+    first_low, first_high = _by_rank(low, k), _by_rank(high, k)
+    if values is not None:
+        found = _by_rank_layout(values, k)
+        if found.shape[-2] > 1:
+            assert (found[..., 1:, :] >= found[..., :-1, :]).all(), f"{name}: the values are not in order"
+        slack = rounding(first_low, 1.0, precision), rounding(first_high, 1.0, precision)
+        exact = first_low == first_high
+        assert_between(
+            found,
+            np.where(exact, first_low, first_low - slack[0]),
+            np.where(exact, first_high, first_high + slack[1]),
+            f"{name}, values",
+        )
+    if places is not None:
+        _judge_places(name, _by_rank_layout(places, k), term, first_high)
+
+
+def _by_rank(v: np.ndarray, k: int) -> np.ndarray:
+    """The k smallest along the columns, filled up with inf: (..., k, dim)."""
+    ranked = np.sort(v, axis=-2)[..., :k, :]
+    missing = [(0, 0)] * (v.ndim - 2) + [(0, k - ranked.shape[-2]), (0, 0)]
+    return np.pad(ranked, missing, constant_values=np.inf)
+
+
+def _by_rank_layout(v: np.ndarray, k: int) -> np.ndarray:
+    """Outputs lie component after component, each with its k places: to (..., k, dim)."""
+    return np.swapaxes(v.reshape(*v.shape[:-1], -1, k), -1, -2)
+
+
+def _judge_places(name: str, places: np.ndarray, term: Estimate, bound: np.ndarray) -> None:
+    count = term.value.shape[-2]
+    assert places.dtype == np.int64
+    assert ((places >= 0) & (places < max(count, 1))).all(), f"{name}: an index is out of range"
+    best = np.take_along_axis(term.value, places, axis=-2)
+    reach = np.take_along_axis(term.error, places, axis=-2)
+    filled = np.isfinite(bound)
+    if not (best[filled] - reach[filled] <= bound[filled]).all():
+        raise AssertionError(f"{name}: an index does not belong to one of the best terms")
+    # nothing was found for the places that are left: their index is 0
+    nothing = (bound == np.inf) & ~np.isinf(term.error).any(-2, keepdims=True)
+    assert (places[nothing] == 0).all(), f"{name}: the index of a place without a term is not 0"
+    numbered = np.where(filled, places, -1 - np.arange(places.shape[-2])[:, None])
+    ordered = np.sort(numbered, axis=-2)
+    assert (ordered[..., 1:, :] != ordered[..., :-1, :]).all(), f"{name}: an index occurs twice"
+    exact = ~term.error.any(-2)
+    first = np.argsort(term.value, axis=-2, kind="stable")[..., : places.shape[-2], :]
+    first = np.pad(first, [(0, 0)] * (first.ndim - 2) + [(0, places.shape[-2] - first.shape[-2]), (0, 0)])
+    ties = np.where(filled, first, 0)
+    wrong = (places != ties) & exact[..., None, :] & filled
+    assert not wrong.any(), f"{name}: of equal terms, the first index was not taken"
+
+
+def unchanged(a: Any, b: Any) -> None:
+    """Raise unless both arrays are the same, NaN included."""
+    assert not difference(np.asarray(a), np.asarray(b)).any(), "the arrays differ"
