@@ -37,6 +37,7 @@ class Estimate:
 # One unit is a whole spacing of the numbers, twice what a correctly rounded operation may lose: backends may fold a
 # formula into a form that is at most twice as far from the exact value (issue 2, "It must show").
 ROUNDED = {"add": 1.0, "sub": 1.0, "mul": 1.0, "div": 1.0}
+GRID = frozenset({"add", "sub", "mul"})
 COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 
 
@@ -69,7 +70,13 @@ def _estimate(node: Expr, args: list[Estimate], precision: Precision, is_root: b
         error = _at_corners(function, out, args)
     if out.dtype.kind in "bi":
         return Estimate(out, error)
-    error = error + rounding(out, _units(node.name), precision)
+    lost = rounding(out, _units(node.name), precision)
+    if node.name in GRID and all(a.exact for a in args):  # sums and products of such numbers are exact
+        coarse = on_grid(out, precision)
+        for a in args:
+            coarse = coarse & on_grid(a.value, precision)
+        lost = np.where(coarse, 0.0, lost)
+    error = error + lost
     if not is_root:  # beyond the range of the type nothing is known; a result beyond it is an infinity for both
         error = np.where(np.abs(out) + error > precision.largest, np.where(np.isinf(out), error, np.inf), error)
     return Estimate(out, error)
@@ -95,6 +102,12 @@ def rounding(value: np.ndarray, units: float, precision: Precision) -> np.ndarra
     spacing = np.abs(value) * precision.epsilon
     smallest = precision.smallest_normal * precision.epsilon
     return np.where(np.isfinite(value), units * np.where(value == 0, 0, spacing + smallest), 0)
+
+
+def on_grid(value: np.ndarray, precision: Precision) -> np.ndarray:
+    """Multiples of 1/256 so small that the type holds them, and their sums and products, exactly."""
+    scaled = value * 256.0
+    return (np.abs(value) < (2.0**15 if precision.name == "float32" else 2.0**20)) & (scaled == np.rint(scaled))
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -150,7 +163,9 @@ def _sum(node: Expr, out: np.ndarray, args: list[Estimate], precision: Precision
     group = node.param("group")
     error = node.op.ref(np.broadcast_to(x.error, x.value.shape), group=group)  # type: ignore[misc]
     size = node.op.ref(np.abs(x.value), group=group)  # type: ignore[misc]
-    return error + (0 if group == 1 else rounding(size, group / 2, precision))
+    coarse = on_grid(x.value, precision) & (np.broadcast_to(x.error, x.value.shape) == 0)
+    coarse = coarse.reshape(*out.shape, group).all(-1) & on_grid(size, precision)
+    return error + np.where(coarse | (group == 1), 0, rounding(size, group / 2, precision))
 
 
 def _place(node: Expr, out: np.ndarray, args: list[Estimate], precision: Precision) -> np.ndarray:

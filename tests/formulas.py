@@ -5,7 +5,9 @@ In: the table of operations.  Out: expressions with arrays for their leaves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -74,27 +76,54 @@ EXACT_NUMBERS = np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0])
 
 # Operations that are exact on such numbers, as long as these stay small.
 EXACT_NAMES = (
-    *("add", "sub", "mul", "neg", "abs", "square", "minimum", "maximum", "floor", "ceil", "sign", "relu", "clamp", "step"),
+    *(
+        "add",
+        "sub",
+        "mul",
+        "neg",
+        "abs",
+        "square",
+        "minimum",
+        "maximum",
+        "floor",
+        "ceil",
+        "sign",
+        "relu",
+        "clamp",
+        "step",
+    ),
     *("lt", "le", "gt", "ge", "eq", "ne", "logical_and", "logical_or", "logical_not", "where", "ifelse", "to_real"),
     *("sum", "sqnorm2", "sqdist", "dot", "norm1", "min_d", "max_d", "argmin_d", "argmax_d", "elem", "one_hot"),
     *("extract", "pad", "concat", "repeat", "tile", "transpose", "sum_d", "matvecmult", "tensorprod", "shift"),
 )
 
 
+def random_formula(choose: Callable[[Sequence[Any]], Any], names: Sequence[str] | None = None, size: int = 8) -> Expr:
+    """A formula made of `size` operations of the table on LEAVES; `choose` draws from a sequence."""
+    made: list[Expr] = []
+    rows = [TABLE[name] for name in names or list(TABLE)]
+    for _ in range(size):
+        op: Op = choose(rows)
+        dims, params = choose(op.samples)
+        pool = made * 4 + LEAVES  # rather what was made before, so that formulas grow
+        args = [choose([e for e in pool if e.dim == d] or [_of_length(LEAVES[0], d)]) for d in dims]
+        with suppress(ShapeError):
+            made.append(call(op.name, *args, **params))
+    result = made[-1] if made else LEAVES[0]
+    for other in made[-size // 3 : -1]:  # of a large one, more than what the last operation happens to use
+        result = call("concat", result, other)
+    return result
+
+
 @st.composite
 def formulas(draw: st.DrawFn, names: Sequence[str] | None = None, size: int = 8) -> Expr:
-    """A formula made of up to `size` operations of the table, on LEAVES."""
-    pool = list(LEAVES)
-    rows = [TABLE[name] for name in names or list(TABLE)]
-    for _ in range(draw(st.integers(1, size))):
-        op = draw(st.sampled_from(rows))
-        dims, params = draw(st.sampled_from(op.samples))
-        args = [draw(st.sampled_from([e for e in pool if e.dim == d] or [_of_length(pool[0], d)])) for d in dims]
-        try:
-            pool.append(call(op.name, *args, **params))
-        except ShapeError:
-            continue
-    return pool[-1]
+    """Small formulas, which hypothesis can make smaller when a test fails."""
+    return random_formula(lambda items: draw(st.sampled_from(items)), names, draw(st.integers(1, size)))
+
+
+def large_formulas(names: Sequence[str] | None = None, size: int = 20) -> st.SearchStrategy[Expr]:
+    """Formulas of many operations, drawn by a seed."""
+    return st.integers(0, 10**6).map(lambda seed: random_formula(random.Random(seed).choice, names, size))
 
 
 def _of_length(x: Expr, dim: int) -> Expr:

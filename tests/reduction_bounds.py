@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from error_bounds import Estimate, difference, exactly, rounding
+from error_bounds import Estimate, difference, exactly, on_grid, rounding
 
 from pairfuse.dtypes import Precision
 from pairfuse.lower.schedule import BLOCK, BLOCK_LONG
@@ -20,9 +20,6 @@ from pairfuse.lower.schedule import BLOCK, BLOCK_LONG
 # log-sum-exp moves its reference point only when it is exceeded by this much (ir/reductions.py, SLACK), so that an
 # exponent is at most twice this far from the way it would have taken with the final maximum.
 SLACK = 16.0
-# Products of a term of log-sum-exp by exponentials: its own, those of moved reference points, that of the merge. Older
-# terms are scaled by less than exp(-SLACK) each time: after this many they no longer count.
-FACTORS = 8
 
 
 def judge(
@@ -98,7 +95,9 @@ def _sum(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision
     x = f[0]
     size = np.abs(x.value).sum(-2)
     error = x.error.sum(-2) + _accumulation(size, x.value.shape[-2], x.value.shape[-1], precision)
-    return [around(expected[0], error, precision)]
+    low, high = around(expected[0], error, precision)
+    exact = (x.error == 0).all(-2) & on_grid(x.value, precision).all(-2) & on_grid(size, precision)
+    return [(np.where(exact, expected[0], low), np.where(exact, expected[0], high))]
 
 
 def _prod(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
@@ -136,13 +135,16 @@ def _count(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precisi
 
 
 def _exponentials(x: Estimate, precision: Precision) -> tuple[np.ndarray, np.ndarray]:
-    """exp(F - max F), and its relative error: of F, of the differences, of the factors."""
+    """exp(F - max F), and its relative error: of F, of the differences, of the exponentials.
+
+    A term is an exponential, times another one whenever the reference point moves, by SLACK at least, and in the merge.
+    """
     largest = precision.largest
     m = np.clip(np.fmax.reduce(x.value, axis=-2, keepdims=True, initial=-largest), -largest, largest)
     e = np.exp(x.value - m)
     way = np.where(np.isfinite(x.value), np.abs(x.value - m), 0) + 2 * SLACK
     half = precision.epsilon / 2 * (2 if precision.name == "float64" else 1)
-    relative = np.expm1(x.error + half * (way + 4 * FACTORS))
+    relative = np.expm1(x.error + half * (way + 4 * (2 + way / SLACK)))
     return e, np.where(e == 0, 0, relative)
 
 
@@ -231,13 +233,16 @@ def _by_rank(v: np.ndarray, k: int) -> np.ndarray:
 
 def _by_rank_layout(v: np.ndarray, k: int) -> np.ndarray:
     """Outputs lie component after component, each with its k places: to (..., k, dim)."""
-    return np.swapaxes(v.reshape(*v.shape[:-1], -1, k), -1, -2)
+    return np.swapaxes(v.reshape(*v.shape[:-1], v.shape[-1] // k, k), -1, -2)
 
 
 def _judge_places(name: str, places: np.ndarray, term: Estimate, bound: np.ndarray) -> None:
     count = term.value.shape[-2]
     assert places.dtype == np.int64
     assert ((places >= 0) & (places < max(count, 1))).all(), f"{name}: an index is out of range"
+    if count == 0:
+        assert not places.any(), f"{name}: an index over nothing is not 0"
+        return
     best = np.take_along_axis(term.value, places, axis=-2)
     reach = np.take_along_axis(term.error, places, axis=-2)
     filled = np.isfinite(bound)

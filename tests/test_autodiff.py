@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from formulas import LEAVES, ROWS, Sample, agree, formulas, samples, value
+from formulas import LEAVES, ROWS, Sample, agree, formulas, large_formulas, samples, value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,16 +196,16 @@ def test_choices_join_their_branches() -> None:
 
 # ---------------------------------------------------------------------- random compositions
 
-SMOOTH = ["add", "sub", "mul", "sin", "cos", "tanh", "atan", "sigmoid", "square", "sqdist", "dot", "where", "concat"]
-SMOOTH += ["extract", "sum_d", "matvecmult", "tensorprod", "normalize", "softplus", "repeat", "tile", "transpose"]
+SMOOTH = (
+    *("add", "sub", "mul", "sin", "cos", "tanh", "atan", "sigmoid", "square", "softplus", "where", "normalize"),
+    *("sqdist", "dot", "matvecmult", "tensorprod", "concat", "extract", "sum_d", "repeat", "tile", "transpose"),
+)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
 def test_random_formulas(data: st.DataObject) -> None:
-    from formulas import LEAVES, formulas
-
-    root = data.draw(formulas(names=SMOOTH, size=10))
+    root = data.draw(formulas(SMOOTH) | large_formulas(SMOOTH, size=12))
     if root.kind != "real" or root.dim > 60:
         return
     rng = np.random.default_rng(2)

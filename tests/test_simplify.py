@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from formulas import EXACT_NAMES, agree, exact_values, formulas, samples, value
+from formulas import EXACT_NAMES, Sample, agree, exact_values, formulas, large_formulas, samples, value
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -164,7 +164,7 @@ def test_kinds_do_not_change() -> None:
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(formulas(names=EXACT_NAMES, size=12), st.integers(0, 3), st.booleans())
+@given(formulas(EXACT_NAMES) | large_formulas(EXACT_NAMES), st.integers(0, 3), st.booleans())
 def test_random_formulas_keep_their_value(root: Expr, seed: int, fast: bool) -> None:
     values = exact_values(root, seed)
     (primitive,) = expand([root])
@@ -178,7 +178,7 @@ def test_random_formulas_keep_their_value(root: Expr, seed: int, fast: bool) -> 
 
 
 @pytest.mark.parametrize("sample", list(samples()), ids=str)
-def test_definitions_keep_their_value(sample: object) -> None:
+def test_definitions_keep_their_value(sample: Sample) -> None:
     (root,) = expand([sample.out])
     (result,) = simplify([root])
     agree(value(result, sample.values), value(root, sample.values), rtol=1e-13, atol=1e-13)
@@ -187,7 +187,7 @@ def test_definitions_keep_their_value(sample: object) -> None:
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(formulas(size=10), st.booleans())
+@given(formulas() | large_formulas(), st.booleans())
 def test_simplification_is_finished(root: Expr, fast: bool) -> None:
     (primitive,) = expand([root])
     assume(len(toposort(primitive)) < 400)

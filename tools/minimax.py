@@ -177,6 +177,32 @@ def pow_problem(name: str, last: int) -> Problem:
     return Problem(name, lambda s: 2 * mp.atanh(s), inverse(rest), mpf(0), mpf("0.17158"), powers, 53, given, 2, note)
 
 
+def erf_problem(name: str, last: int, high: float, bits: int) -> Problem:
+    """erf(x) = x + x P(x^2), relative."""
+    powers = tuple(range(1, 2 * last + 2, 2))
+
+    def f(x: mpf) -> mpf:
+        return mp.erf(x) - x
+
+    note = f"erf(x) / x - 1 in x^2 on |x| <= {high}, relative to erf x"
+    return Problem(name, f, inverse(mp.erf), mpf(0), mpf(high), powers, bits, note=note)
+
+
+def erfc_problem(name: str, last: int, low: float, high: float, centre: float, bits: int) -> Problem:
+    """-log erfc(x) in x - centre; the error is that of 1 - erfc(x), relative to erf(x)."""
+    note = f"-log erfc(x) in x - {centre} on [{low}, {high}], as an error of erf x"
+    return Problem(
+        name,
+        lambda t: -mp.log(mp.erfc(t + centre)),
+        lambda t: mp.erfc(t + centre) / mp.erf(t + centre),
+        mpf(low) - centre,
+        mpf(high) - centre,
+        tuple(range(last + 1)),
+        bits,
+        note=note,
+    )
+
+
 def problem(name: str, make: Callable[[str], Problem]) -> None:
     PROBLEMS[name] = make
 
@@ -232,10 +258,14 @@ problem("COS_F32", lambda n: cos_problem(n, 2, OCTANT, 24))
 problem("COS_F64", lambda n: cos_problem(n, 5, OCTANT, 53))
 problem("SINH_F32", lambda n: odd_problem(n, mp.sinh, "sinh x", 3, 1.0, 24))
 problem("SINH_F64", lambda n: odd_problem(n, mp.sinh, "sinh x", 6, 1.0, 53))
-problem("ATAN_F32", lambda n: odd_problem(n, mp.atan, "atan x", 4, 0.41422, 24))
-problem("ATAN_F64", lambda n: odd_problem(n, mp.atan, "atan x", 11, 0.41422, 53))
+problem("ATAN_F32", lambda n: odd_problem(n, mp.atan, "atan x", 5, 0.5, 24))
+problem("ATAN_F64", lambda n: odd_problem(n, mp.atan, "atan x", 12, 0.5, 53))
 problem("ASIN_F32", lambda n: odd_problem(n, mp.asin, "asin x", 5, 0.5, 24))
 problem("ASIN_F64", lambda n: odd_problem(n, mp.asin, "asin x", 11, 0.5, 53))
+problem("ERF_F32", lambda n: erf_problem(n, 5, 0.85, 24))
+problem("ERF_F64", lambda n: erf_problem(n, 10, 0.85, 53))
+problem("ERFC_LOG_F32", lambda n: erfc_problem(n, 6, 0.85, 4.0, 1.5, 24))
+problem("ERFC_LOG_F64", lambda n: erfc_problem(n, 18, 0.85, 6.0, 2.0, 53))
 
 HEADER = '''"""Coefficients of the vector functions, written by tools/minimax.py: do not edit.
 

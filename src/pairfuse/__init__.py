@@ -7,7 +7,16 @@ Importing this package loads nothing heavier than NumPy; what compiles and what 
 """
 
 from .config import Config, config
-from .errors import CompileError, DtypeError, FormulaError, PairfuseError, ShapeError, UnsupportedError
+from .errors import (
+    CompileError,
+    DtypeError,
+    FormulaError,
+    KeywordError,
+    PairfuseError,
+    ShapeError,
+    SymbolicError,
+    UnsupportedError,
+)
 from .version import __version__
 
 __all__ = [
@@ -15,8 +24,10 @@ __all__ = [
     "Config",
     "DtypeError",
     "FormulaError",
+    "KeywordError",
     "PairfuseError",
     "ShapeError",
+    "SymbolicError",
     "UnsupportedError",
     "__version__",
     "config",

@@ -29,6 +29,14 @@ class UnsupportedError(PairfuseError, NotImplementedError, ValueError):
     """A request that makes sense but that Pairfuse does not offer, with what to use instead."""
 
 
+class SymbolicError(UnsupportedError, TypeError):
+    """A request for numbers where there is only a formula."""
+
+
+class KeywordError(PairfuseError, TypeError):
+    """A keyword argument that does not exist, or a wrong number of arguments."""
+
+
 class CompileError(PairfuseError, RuntimeError):
     """The code generator or LLVM refused a kernel: a defect of Pairfuse, with the text needed to report it."""
 

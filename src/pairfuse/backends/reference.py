@@ -30,10 +30,11 @@ def run(problem: Problem, arrays: Sequence[np.ndarray], sizes: Sizes) -> tuple[n
         stop = min(kept, start + step)
         parts.append(_block(problem, formulas, arrays, sizes, start, stop))
     kinds = [kind for _, kind in problem.record.outputs]
-    return tuple(
-        np.concatenate(column, axis=-2).astype(RESULT_DTYPES.get(kind, problem.dtype))
-        for column, kind in zip(zip(*parts, strict=True), kinds, strict=True)
-    )
+    with np.errstate(over="ignore"):  # what is beyond the range of the type becomes infinite, as on other backends
+        return tuple(
+            np.concatenate(column, axis=-2).astype(RESULT_DTYPES.get(kind, problem.dtype))
+            for column, kind in zip(zip(*parts, strict=True), kinds, strict=True)
+        )
 
 
 def _block(

@@ -68,13 +68,21 @@ class Lazy:
         """The operation of this name of the table on self and the others."""
         if not others:
             return self._make(node(name, (self._expr,), ((),), params), self._bindings, self._space)
-        operands = (self, *[x if isinstance(x, Lazy) else self._lift(x) for x in others])
         try:
+            operands = (self, *[x if isinstance(x, Lazy) else self._lift(x) for x in others])
             bindings, space, mappings = merge(operands)
             expr = node(name, tuple([x._expr for x in operands]), mappings, params)
         except (Clash, PairfuseError) as cause:
-            raise operation_error(name, operands, params, cause) from None
+            raise operation_error(name, (self, *others), params, cause) from None
         return self._make(expr, bindings, space)
+
+    def _apply_after(self: L, name: str, first: Any, *others: Any, params: Params = ()) -> L:
+        """The operation whose first argument is another operand, such as 2 - x."""
+        try:
+            lifted = first if isinstance(first, Lazy) else self._lift(first)
+        except PairfuseError as cause:
+            raise operation_error(name, (first, self, *others), params, cause) from None
+        return lifted._apply(name, self, *others, params=params)  # type: ignore[return-value]
 
     def _call(self: L, name: str, *others: Any, **params: Any) -> L:
         """`_apply` with the parameters as keywords."""

@@ -11,7 +11,7 @@ import importlib
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from ..errors import UnsupportedError, message
+from ..errors import SymbolicError, message
 from ..ir.expr import Expr, const
 from ..ir.text import to_text
 from ..runtime import arrays
@@ -141,7 +141,7 @@ class LazyTensor(LinearOperator):
 
     @backend.setter
     def backend(self, name: str | None) -> None:
-        options.backend_name("K", name)
+        options.backend_name("K.backend = ...", name)
         self._space = self._space._replace(backend=None if name == "auto" else name)
 
     @property
@@ -197,8 +197,8 @@ class LazyTensor(LinearOperator):
             "np.asarray(x)", "a formula is not an array, its entries are never stored", "reduce it, or K @ np.eye(N)."
         )
 
-    def _not_dense(self, call: str, why: str, hint: str) -> Symbolic:
-        return Symbolic(message(f"{call}: {why}.", f"x: {describe(self)}", hint))
+    def _not_dense(self, call: str, why: str, hint: str) -> SymbolicError:
+        return SymbolicError(message(f"{call}: {why}.", f"x: {describe(self)}", hint))
 
     def explain(self, reduction: str = "sum", dim: int | None = None) -> str:
         """What a reduction of this formula becomes on its way to the machine, stage by stage.
@@ -209,10 +209,6 @@ class LazyTensor(LinearOperator):
         problem = problem_of((self._expr,), reduction, over, dtype_of(self._space), ())
         # Loaded on demand: it takes every stage of the compiler along.
         return importlib.import_module("pairfuse.runtime.explain").explain(problem)
-
-
-class Symbolic(UnsupportedError, TypeError):
-    """A request for numbers where there is only a formula."""
 
 
 def _copied(data: Any, memo: dict[int, Any]) -> Any:

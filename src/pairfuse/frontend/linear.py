@@ -17,7 +17,7 @@ from .evaluate import dtype_of
 from .messages import describe, describe_value
 from .reduce import perform, reduce, scalar_formula
 from .reductions import Reductions
-from .space import Space
+from .space import Clash, Space, join
 
 K = TypeVar("K", bound="LinearOperator")
 OTHER = {"i": "j", "j": "i", "p": "p"}
@@ -80,8 +80,8 @@ def _product(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]
     if kind is None:
         hint = "(K * x).sum(dim=...) multiplies by a symbolic tensor." if isinstance(v, Lazy) else "pass an array."
         error = FormulaError if isinstance(v, Lazy) else DtypeError
-        raise error(message(f"{call}: v is not an array.", f"v: {describe(v)}", hint))
-    scalar_formula(matrix, "__matmul__")
+        raise error(message(f"{call}: v is not an array.", [f"K: {describe(matrix)}", f"v: {describe(v)}"], hint))
+    scalar_formula(matrix, call)
     rows = v[..., None] if v.ndim == 1 else v
     count = matrix._space.along(over)
     if v.ndim == 0 or (count is not None and rows.shape[-2] != count):
@@ -89,9 +89,14 @@ def _product(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]
         given = "a single number" if v.ndim == 0 else f"{rows.shape[-2]} entries along {over}, K has {count}"
         facts = [f"K: {describe(matrix)}", f"v: {describe_value(v)}"]
         raise ShapeError(message(f"{call}: v has {given}.", facts, f"v has the shape {expected}."))
-    terms = matrix * _vector(matrix, rows, over, kind)  # type: ignore[operator]
-    result = perform(terms, call, lambda s: _flat(reduce(terms, "sum", over, s)[0], v.ndim == 1), options)
-    return result
+    vector = _vector(matrix, rows, over, kind)
+    try:
+        join(matrix._space, vector._space)
+    except Clash as cause:
+        facts = [f"K: {describe(matrix)}", f"v: {describe_value(v)}"]
+        raise cause.error(message(f"{call}: {cause.text}", facts, cause.hint)) from None
+    terms = matrix._apply("mul", vector)
+    return perform(terms, call, lambda s: _flat(reduce(terms, "sum", over, s)[0], v.ndim == 1), options)
 
 
 def _flat(result: Any, flat: bool) -> Any:

@@ -7,16 +7,13 @@ hint).  Nothing here is called unless something is wrong.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..errors import PairfuseError, message
 from ..runtime import arrays
 from .space import Clash
-
-if TYPE_CHECKING:
-    from .base import Lazy
 
 # How a call of an operation is written; the others are method calls.
 OPERATORS = {
@@ -35,6 +32,8 @@ OPERATORS = {
     "where": "where(x, y, z)",
 }
 NAMES = "xyzuvw"
+# Rows whose first argument is not the object of the method: the operands in the order of the method.
+USER_ORDER = {"weightedsqnorm": (1, 0), "weightedsqdist": (1, 2, 0)}
 
 
 def call_text(name: str, count: int, params: Sequence[tuple[str, Any]] = ()) -> str:
@@ -75,14 +74,20 @@ def operand_facts(operands: Sequence[Any]) -> list[str]:
 
 
 def operation_error(
-    name: str, operands: Sequence[Lazy], params: Sequence[tuple[str, Any]], cause: Clash | PairfuseError
+    name: str,
+    operands: Sequence[Any],
+    params: Sequence[tuple[str, Any]],
+    cause: Clash | PairfuseError,
+    call: str = "",
 ) -> PairfuseError:
-    """The error of an operation whose operands do not fit."""
-    call = call_text(name, len(operands), params)
+    """The error of an operation whose operands do not fit, or one of which is no operand at all."""
+    operands = [operands[k] for k in USER_ORDER[name]] if name in USER_ORDER else operands
+    call = call or call_text(name, len(operands), params)
     if isinstance(cause, Clash):
         return cause.error(message(f"{call}: {cause.text}", operand_facts(operands), cause.hint))
-    text = str(cause).removeprefix(f"{name}: ")
-    hint = ""
+    head, _, rest = str(cause).partition("\n")
+    text = head.partition(": ")[2] if head.startswith((f"{name}: ", "LazyTensor(x)")) else head
+    hint = rest.partition("Hint: ")[2]
     if "different lengths" in text:
         hint = "vectors must have equal lengths, or length 1; select matching components, for example x[..., :2]."
     return type(cause)(message(f"{call}: {text}", operand_facts(operands), hint))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from ..errors import KeywordError, message
 from ..ir.expr import Op
 from ..ir.ops import OPS
 from .base import Lazy, node
@@ -43,13 +44,13 @@ class Operations(Lazy):
         return self if _is_exactly(other, 0) else self._apply(ADD, other)
 
     def __radd__(self: L, other: Any) -> L:
-        return self if _is_exactly(other, 0) else self._lift(other)._apply(ADD, self)
+        return self if _is_exactly(other, 0) else self._apply_after(ADD, other)
 
     def __sub__(self: L, other: Any) -> L:
         return self if _is_exactly(other, 0) else self._apply(SUB, other)
 
     def __rsub__(self: L, other: Any) -> L:
-        return self._apply("neg") if _is_exactly(other, 0) else self._lift(other)._apply(SUB, self)
+        return self._apply("neg") if _is_exactly(other, 0) else self._apply_after(SUB, other)
 
     def __mul__(self: L, other: Any) -> L:
         if _is_exactly(other, 1):
@@ -59,25 +60,25 @@ class Operations(Lazy):
     def __rmul__(self: L, other: Any) -> L:
         if _is_exactly(other, 1):
             return self
-        return self._apply("neg") if _is_exactly(other, -1) else self._lift(other)._apply(MUL, self)
+        return self._apply("neg") if _is_exactly(other, -1) else self._apply_after(MUL, other)
 
     def __truediv__(self: L, other: Any) -> L:
         return self if _is_exactly(other, 1) else self._apply(DIV, other)
 
     def __rtruediv__(self: L, other: Any) -> L:
-        return self._apply("inv") if _is_exactly(other, 1) else self._lift(other)._apply(DIV, self)
+        return self._apply("inv") if _is_exactly(other, 1) else self._apply_after(DIV, other)
 
     def __floordiv__(self: L, other: Any) -> L:
         return self._apply("floordiv", other)
 
     def __rfloordiv__(self: L, other: Any) -> L:
-        return self._lift(other)._apply("floordiv", self)
+        return self._apply_after("floordiv", other)
 
     def __mod__(self: L, other: Any) -> L:
         return self._apply("mod", other, 0)
 
     def __rmod__(self: L, other: Any) -> L:
-        return self._lift(other)._apply("mod", self, 0)
+        return self._apply_after("mod", other, 0)
 
     def __pow__(self: L, exponent: Any) -> L:
         """x ** n: an exact integer power; x ** 0.5 and x ** -0.5 are sqrt and rsqrt; otherwise pow(x, p)."""
@@ -98,7 +99,7 @@ class Operations(Lazy):
         return self._apply("square") if n == 2 else self._apply("powi", params=(("n", n),))
 
     def __rpow__(self: L, base: Any) -> L:
-        return self._apply("exp2") if _is_exactly(base, 2) else self._lift(base)._apply("pow", self)
+        return self._apply("exp2") if _is_exactly(base, 2) else self._apply_after("pow", base)
 
     def power(self: L, exponent: Any) -> L:
         """The same as ``x ** exponent``."""
@@ -121,7 +122,7 @@ class Operations(Lazy):
         return self._apply("dot", other)
 
     def __ror__(self: L, other: Any) -> L:
-        return self._lift(other)._apply("dot", self)
+        return self._apply_after("dot", other)
 
     # Comparisons: 1 where true, 0 where false.
     def __lt__(self: L, other: Any) -> L:
@@ -179,7 +180,8 @@ def method_of(op: Op) -> Callable[..., Any]:
 
         def method(self: Any, *args: Any, **params: Any) -> Any:
             if len(args) < others or len(args) - others + len(params) != len(op.params):
-                raise TypeError(f"{signature_of(op)}: {len(args) + len(params)} arguments given")
+                given, taken = len(args) + len(params), others + len(op.params)
+                raise KeywordError(message(f"{signature_of(op)}: takes {taken} arguments, not {given}."))
             named = dict(zip(op.params, args[others:], strict=False), **params)
             return self._call(name, *args[:others], **named)
 

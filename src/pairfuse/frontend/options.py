@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DtypeError, PairfuseError, ShapeError, UnsupportedError, message
+from ..errors import DtypeError, KeywordError, ShapeError, UnsupportedError, message
 from ..runtime import arrays
 from .evaluate import Settings
 from .messages import describe_value
@@ -41,10 +41,6 @@ KNOWN = (
 SUMS = ("sum", "logsumexp", "logsumexp_weight", "sumsoftmaxweight", "mean", "var", "std")
 
 
-class UnknownOption(PairfuseError, TypeError):
-    """A keyword argument that no reduction knows."""
-
-
 def parse(name: str, options: dict[str, Any], backend: str | None, dtype: str) -> Settings:
     """Check the keywords of a reduction and keep those that matter here."""
     if not options:
@@ -53,7 +49,7 @@ def parse(name: str, options: dict[str, Any], backend: str | None, dtype: str) -
         if key not in KNOWN:
             near = get_close_matches(key, KNOWN, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the keywords of reductions are {', '.join(KNOWN)}."
-            raise UnknownOption(message(f"{name}({key}=...): there is no such keyword.", hint=hint))
+            raise KeywordError(message(f"{name}({key}=...): there is no such keyword.", hint=hint))
     check_ranges(options.get("ranges"))
     _check_accumulation(name, options, dtype)
     device = options.get("device_id", -1)
@@ -80,7 +76,7 @@ def backend_name(name: str, backend: str | None) -> str | None:
             )
         )
     choices = ", ".join(repr(b) for b in ("auto", "CPU", *OURS))
-    raise UnsupportedError(message(f"backend={backend!r}: there is no such backend.", hint=f"choose from {choices}."))
+    raise UnsupportedError(message(f"{name}(backend={backend!r}): there is no such backend.", hint=f"choose from {choices}."))
 
 
 def check_ranges(ranges: Any) -> None:
@@ -139,7 +135,7 @@ def _fill(name: str, value: Any, target: Any, library: str | None) -> None:
         raise DtypeError(message(f"{name}(out=...): out has not the type of the result.", facts))
     if isinstance(target, np.ndarray):
         if not target.flags.writeable:
-            raise ShapeError(message(f"{name}(out=...): out is read-only.", facts))
+            raise UnsupportedError(message(f"{name}(out=...): out is read-only.", facts))
         np.copyto(target, value)
     else:
         target.copy_(value)

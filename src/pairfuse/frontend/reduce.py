@@ -97,7 +97,8 @@ def joined(name: str, x: Lazy, other: Lazy) -> tuple[tuple[Expr, ...], Bindings,
     try:
         bindings, space, mappings = merge((x, other))
     except Clash as cause:
-        raise operation_error(name, (x, other), (), cause) from None
+        call = f"x.{name.removesuffix('_weight')}(weight=y)"
+        raise operation_error(name, (x, other), (), cause, call) from None
     return (x._expr, renumbered(other._expr, mappings[1])), bindings, space
 
 
@@ -107,13 +108,13 @@ def problem_of(exprs: tuple[Expr, ...], name: str, over: str, dtype: str, params
     return Problem(tuple(as_kind(e, "real") for e in exprs), name, over, dtype, params)
 
 
-def scalar_formula(x: Lazy, name: str) -> None:
+def scalar_formula(x: Lazy, call: str) -> None:
     """Refuse vectors where one number per pair is needed."""
     if x._expr.dim != 1:
         raise ShapeError(
             message(
-                f"x.{name}(): needs one number for each pair (i, j), not a vector of {x._expr.dim}.",
-                f"x: {describe(x)}",
-                "sum over the components first, x.sum(-1), or take one, x[..., 0].",
+                f"{call}: needs one number for each pair (i, j), K has vectors of {x._expr.dim}.",
+                f"K: {describe(x)}",
+                "sum over the components first, K.sum(-1), or take one, K[..., 0].",
             )
         )

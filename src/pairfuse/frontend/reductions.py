@@ -54,7 +54,7 @@ class Reductions(Vectors):
         def run(settings: Settings) -> Any:
             outputs = reduce(self, name, over, settings, params=(("K", K),))
             if self._expr.dim > 1:  # a row of the result is component after component
-                outputs = tuple(v.reshape(*v.shape[:-1], -1, K).swapaxes(-1, -2) for v in outputs)
+                outputs = tuple(v.reshape(*v.shape[:-1], self._expr.dim, K).swapaxes(-1, -2) for v in outputs)
             return outputs if many else outputs[0]
 
         return perform(self, name, run, options)

@@ -55,8 +55,8 @@ class Clash(Exception):
 def join(a: Space, b: Space) -> Space:
     """The space of an operation on operands of these spaces."""
     return Space(
-        _axis("i", a.ni, b.ni),
-        _axis("j", a.nj, b.nj),
+        a.ni if a.ni == b.ni else _axis("i", a.ni, b.ni, a, b),
+        a.nj if a.nj == b.nj else _axis("j", a.nj, b.nj, a, b),
         a.batch if a.batch == b.batch else _batch(a.batch, b.batch),
         _library(a.library, b.library),
         _dtype(a.dtype, b.dtype),
@@ -64,18 +64,21 @@ def join(a: Space, b: Space) -> Space:
     )
 
 
-def _axis(axis: str, m: int | None, n: int | None) -> int | None:
+def _axis(axis: str, m: int | None, n: int | None, a: Space, b: Space) -> int | None:
     if m is None or n is None or m == n:
         return n if m is None else m
     if m == 1 or n == 1:
         return n if m == 1 else m
     what = "rows (axis i)" if axis == "i" else "columns (axis j)"
-    raise Clash(
-        ShapeError,
-        f"the numbers of {what} differ, {m} and {n}.",
-        f"all {axis}-variables of a formula have the same number of {'rows' if axis == 'i' else 'columns'}, or 1; "
-        + ("x[None, :, :] makes a j-variable." if axis == "i" else "x[:, None, :] makes an i-variable."),
-    )
+    if len(a.batch) != len(b.batch):
+        hint = (
+            "an array of three axes is (M, 1, D) or (1, N, D), without batch axes; "
+            "with batch axes write out the four, u[:, :, None, :] or u[:, None, :, :]."
+        )
+    else:
+        other = "x[None, :, :] makes a j-variable" if axis == "i" else "x[:, None, :] makes an i-variable"
+        hint = f"all {axis}-variables of a formula have the same number of {what.split()[0]}, or 1; {other}."
+    raise Clash(ShapeError, f"the numbers of {what} differ, {m} and {n}.", hint)
 
 
 def _batch(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ In: component numbers, slices, sizes, other symbolic tensors.  Out: symbolic ten
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -27,12 +28,18 @@ class Vectors(Operations):
 
         Raises ShapeError outside of the vector.
         """
-        return self.extract(i, 1)
+        return self._components(f"x.elem({i!r})", i, 1)
 
     def extract(self: V, i: int, d: int) -> V:
         """Components ``i`` to ``i + d - 1``, a formula of dimension ``d``. Raises ShapeError outside of the vector."""
-        start, size = _whole(i, "i"), _whole(d, "d")
-        start = start + self._expr.dim if start < 0 else start
+        return self._components(f"x.extract({i!r}, {d!r})", i, d)
+
+    def _components(self: V, call: str, i: Any, d: Any) -> V:
+        start, size, dim = _whole(i, "i"), _whole(d, "d"), self._expr.dim
+        start = start + dim if start < 0 else start
+        if not (0 <= start and size >= 1 and start + size <= dim):
+            what = f"component {start}" if size == 1 else f"{size} components from number {start} on"
+            raise self._index_error(call, f"{what} of a vector of length {dim}.", "components are numbered from 0.")
         return self._call("extract", start=start, size=size)
 
     def __getitem__(self: V, key: Any) -> V:
@@ -42,8 +49,8 @@ class Vectors(Operations):
         """
         last = self._last_axis(key)
         dim = self._expr.dim
-        if hasattr(last, "__index__"):
-            k = last.__index__()
+        k = _as_index(last)
+        if k is not None:
             if not -dim <= k < dim:
                 raise self._index_error(f"x[{k}]", f"component {k} of a vector of length {dim}.", ROWS_HINT)
             return self._call("extract", start=k % dim, size=1)
@@ -94,11 +101,11 @@ class Vectors(Operations):
 
         A matrix is a vector of D * D components, row after row.
         """
-        return self._lift(s)._apply("weightedsqnorm", self)
+        return self._apply_after("weightedsqnorm", s)
 
     def weightedsqdist(self: V, y: Any, s: Any) -> V:
         """``(x - y).weightedsqnorm(s)``."""
-        return self._lift(s)._apply("weightedsqdist", self, y)
+        return self._apply_after("weightedsqdist", s, y)
 
     def round(self: V, d: int = 0) -> V:
         """Round to ``d`` decimals, halves away from zero (NumPy and torch round halves to even); derivative 0."""
@@ -164,16 +171,26 @@ class Vectors(Operations):
         return cls.concatenate(tensors, axis=dim)
 
 
+def _as_index(value: Any) -> int | None:
+    """A whole number, or None: arrays, too, have __index__."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
 def _whole(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    number = _as_index(value)
+    if number is None:
         raise ShapeError(message(f"{name}={value!r}: not a whole number."))
-    return value.__index__()
+    return number
 
 
 def _sizes(value: Any, name: str) -> tuple[int, ...]:
     """A whole number or a sequence of them, as a tuple."""
-    if hasattr(value, "__index__"):
-        return (_whole(value, name),)
+    number = _as_index(value)
+    if number is not None:
+        return (number,)
     return tuple(_whole(v, name) for v in value)
 
 

@@ -203,7 +203,7 @@ structural(
 def _transpose_ref(x: Any, sizes: tuple[int, ...], order: tuple[int, ...]) -> Any:
     lead = x.shape[:-1]
     n = len(lead)
-    return x.reshape((*lead, *sizes)).transpose((*range(n), *(n + k for k in order))).reshape((*lead, -1))
+    return x.reshape((*lead, *sizes)).transpose((*range(n), *(n + k for k in order))).reshape((*lead, math.prod(sizes)))
 
 
 def _transpose_dim(d: int, sizes: tuple[int, ...], order: tuple[int, ...]) -> int:
@@ -244,7 +244,7 @@ def _group_dim(d: int, group: int) -> int:
 
 
 def _grouped(x: Any, group: int) -> Any:
-    return x.reshape((*x.shape[:-1], -1, group))
+    return x.reshape((*x.shape[:-1], x.shape[-1] // group, group))
 
 
 structural(

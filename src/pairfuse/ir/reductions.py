@@ -161,20 +161,22 @@ reduction(
 def _prod_machine(dims: tuple[int, ...], largest: float) -> Machine:
     d = dims[0]
     return Machine(
-        slots=(Slot("product", d, 1.0), Slot("zeros", d, 0.0, additive=True)),
+        # `odd` is NaN once a term is infinite or NaN, else 0: what a product with a zero is
+        slots=(Slot("product", d, 1.0), Slot("zeros", d, 0.0, additive=True), Slot("odd", d, 0.0, additive=True)),
         update=lambda s, fs, j: (
             s[0] * fold_columns("prod", where(call("eq", fs[0], 0.0), 1.0, fs[0])),
             s[1] + fold_columns("sum", call("to_real", call("eq", fs[0], 0.0))),
+            s[2] + fold_columns("sum", fs[0] * 0.0),
         ),
-        merge=lambda a, b: (a[0] * b[0], a[1] + b[1]),
-        finalize=lambda s: (where(s[1] > 0.0, 0.0, s[0]), s[0], s[1]),
+        merge=lambda a, b: (a[0] * b[0], a[1] + b[1], a[2] + b[2]),
+        finalize=lambda s: (where(s[1] > 0.0, s[2], s[0]), s[0], s[1]),
     )
 
 
 def _prod_ref(f: Any) -> tuple[Any, ...]:
     rest = np.where(f == 0, 1, f).prod(-2)
     zeros = (f == 0).sum(-2).astype(f.dtype)
-    return np.where(zeros > 0, 0 * rest, rest).astype(f.dtype), rest, zeros
+    return np.where(zeros > 0, (0 * f).sum(-2), rest).astype(f.dtype), rest, zeros
 
 
 def _prod_cotangents(g: tuple[Expr, ...], fs: tuple[Expr, ...], out: tuple[Expr, ...]) -> tuple[Expr, ...]:
@@ -437,7 +439,7 @@ def _k_ref(which: str, outputs: tuple[int, ...]) -> Callable[..., tuple[Any, ...
         missing = [(0, 0)] * (f.ndim - 2) + [(0, max(0, K - n)), (0, 0)]
         values = np.pad(values, missing, constant_values=worst)
         order = np.pad(order, missing, constant_values=0)
-        flat = [np.swapaxes(v, -1, -2).reshape(*f.shape[:-2], -1) for v in (values, order)]
+        flat = [np.swapaxes(v, -1, -2).reshape(*f.shape[:-2], K * f.shape[-1]) for v in (values, order)]
         return tuple(flat[k] for k in outputs)
 
     return ref

@@ -19,8 +19,10 @@ from ..ir.expr import OPS, Expr, Op, call, const, leaf, register, toposort
 # Beyond this length a vector is walked by a loop: the code of a fully unrolled tile no longer fits the micro-op cache,
 # and compilation takes longer than the loop costs (benchmarks/NOTES.md, "Unrolling").
 UNROLL = 32
+# A fold over more terms is a loop: written out over a tile of pairs, it spills (benchmarks/NOTES.md, "Unrolling").
+UNROLL_FOLD = 4
 # Longer lists (of the K smallest) are shifted by a loop: written out, they compile slowly and insert no faster.
-UNROLL_LIST = 12
+UNROLL_LIST = 16
 
 LEAVES = frozenset({"input", "field", "slot"})
 
@@ -92,7 +94,7 @@ class Scalarizer:
 
     def fold(self, kind: str, size: int, body: Callable[[int | Expr], Expr]) -> Expr:
         """Fold body(k) over k in range(size): written out, or as a loop."""
-        if size <= self.unroll:
+        if size <= UNROLL_FOLD:
             return _written_out(kind, [body(k) for k in range(size)])
         depth = self.depth
         self.depth += 1

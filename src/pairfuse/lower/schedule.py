@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..ir.expr import Expr, toposort
-from ..ir.reductions import Machine, Slot
+from ..ir.reductions import Machine
 from .problem import Problem
-from .scalar import UNROLL, UNROLL_LIST
+from .scalar import UNROLL, UNROLL_FOLD, UNROLL_LIST
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Schedule:
     chunk            columns packed at a time
     index_bits       size of the integers that hold row and column numbers inside the loops
     split            are states merged: of the lanes of a row, of the threads that share its columns?
+    unroll_state     longer vectors of the state live in memory and are renewed by a loop
+    slice            columns whose terms a fold loop takes at a time, so that differences and sums fit the registers
     """
 
     lanes: int
@@ -44,6 +46,8 @@ class Schedule:
     chunk: int
     index_bits: int
     split: bool
+    unroll_state: int
+    slice: int
 
     @property
     def tile_rows(self) -> int:
@@ -80,9 +84,18 @@ class SizeClass:
 SPLIT_COLUMNS = 8192
 
 
-def is_long_slot(machine: Machine, slot: Slot) -> bool:
-    """Is the slot renewed by a loop over its components?"""
-    return slot.dim > (UNROLL_LIST if machine.by_column else UNROLL)
+# A state of more components than this, of terms that a loop can walk without index arithmetic, is kept in memory:
+# 16 sums of a tile in registers spill, and run at half the speed of the loop (benchmarks/NOTES.md, "Unrolling").
+UNROLL_SUMS = 8
+
+
+def unroll_state(machine: Machine, formulas: tuple[Expr, ...]) -> int:
+    """The longest vector of the state that is written out."""
+    if machine.by_column:
+        return UNROLL_LIST
+    nodes = [n for n in toposort(*formulas) if n.dim > 1]
+    plain = all(n.op.elementwise or not n.args or "fold" in n.op.traits for n in nodes)
+    return UNROLL_SUMS if plain else UNROLL
 
 
 def is_long(problem: Problem) -> bool:
@@ -109,26 +122,33 @@ def choose(problem: Problem, formulas: tuple[Expr, ...], sizes: SizeClass, targe
     lanes = max(2, target.vector_bytes // size)
     rows, cols = _tile(problem, formulas, target, sizes.few_rows)
     unit = cols * (lanes if sizes.few_rows else 1)
-    block = BLOCK_LONG if is_long(problem) else BLOCK * (lanes if sizes.few_rows else 1)
+    unroll = unroll_state(problem.machine(), formulas)
+    long_state = any(s.dim > unroll for s in problem.machine().slots)
+    block = BLOCK_LONG if long_state else BLOCK * (lanes if sizes.few_rows else 1)
     block = -(-block // unit) * unit
     packed = sum(f.dim for f in problem.inputs if f.param("axis") == problem.over) or 1
     chunk = max(block, CHUNK_BYTES // (packed * size) // block * block)
     bits = 64 if size == 8 or sizes.wide_index else 32
     on = "reduced" if sizes.few_rows else "kept"
-    return Schedule(lanes, on, rows, cols, block, chunk, bits, sizes.split)
+    width = max(1, (8 if target.registers >= 32 else 2) // rows)
+    return Schedule(lanes, on, rows, cols, block, chunk, bits, sizes.split, unroll, width)
 
 
 def _tile(problem: Problem, formulas: tuple[Expr, ...], target: Target, few_rows: bool) -> tuple[int, int]:
     """Row vectors and columns of the register tile (benchmarks/NOTES.md, "Tiles")."""
     machine = problem.machine()
     wide = target.registers >= 32
-    long_fold = any("fold" in n.op.traits and n.args[0].dim > UNROLL and len(n.axes) == 2 for n in toposort(*formulas))
-    if machine.by_column and any(is_long_slot(machine, s) for s in machine.slots) and formulas[0].dim > 1:
+    long_fold = any(
+        "fold" in n.op.traits and n.args[0].dim > UNROLL_FOLD and len(n.axes) == 2 for n in toposort(*formulas)
+    )
+    long_state = any(s.dim > unroll_state(machine, formulas) for s in machine.slots)
+    if machine.by_column and long_state and formulas[0].dim > 1:
         return 1, 1  # columns are inserted one after the other, each by a loop over the components
     if few_rows:
         return 1, 4 if wide else 2
-    if long_fold or is_long(problem):
+    if long_fold or (long_state and not machine.by_column):
         return (2, 8) if wide else (2, 4)
     if machine.by_column:
-        return 1, 8
-    return (2, 4) if wide else (2, 2)
+        lists = any(s.dim > formulas[0].dim for s in machine.slots)
+        return ((2, 8) if lists else (2, 4)) if wide else (1, 8)
+    return 2, 4

@@ -13,7 +13,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -133,7 +132,7 @@ def _key(problem: Problem, formulas: tuple[Expr, ...], schedule: Schedule, targe
         repr(schedule),
         target.cpu,
         target.features,
-        metadata.version("llvmlite"),
+        llvm_target.version(),
         cache.source_version(),
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

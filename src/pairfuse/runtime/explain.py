@@ -30,7 +30,10 @@ def explain(problem: Problem, *, source: bool = False, machine_code: bool = Fals
     sections = [
         ("formula", "\n".join(to_text(f) for f in problem.formulas)),
         ("simplified", "\n".join(to_text(f) for f in compiled.formulas)),
-        ("target", f"{target.name}: {target.cpu}, vectors of {target.vector_bytes} bytes, {target.registers} registers"),
+        (
+            "target",
+            f"{target.name}: {target.cpu}, vectors of {target.vector_bytes} bytes, {target.registers} registers",
+        ),
         ("schedule", str(compiled.schedule)),
         ("kernel", str(compiled.kernel)),
         ("times", "  ".join(f"{name} {seconds * 1e3:.1f} ms" for name, seconds in compiled.times.items())),
@@ -61,4 +64,3 @@ def explain_text(text: str, dtype: str = "float32", **options: bool) -> str:
     if slots != list(range(len(slots))):
         raise FormulaError(message(f"explain: the variables are numbered {slots}, not 0, 1, 2 ..."))
     return explain(Problem((formula,), name, over, dtype), **options)
-

@@ -25,8 +25,8 @@ ANY = "*"  # a rule for every operation
 class Rule:
     """Rewrite a node of operation `op`: the new expression, or None where the rule does not apply.
 
-    algebra   "before -> after", in the language of ir/text.py; x, y, z are vectors of length 3, s and t numbers, c and
-              d truth values, k and l indices
+    algebra   "before -> after", in the language of ir/text.py; x, y, z are vectors of length 3, s and t numbers, c
+              three truth values and d one, k and l indices
     """
 
     algebra: str

@@ -40,6 +40,19 @@ class Value:
         assert self.rows == self.cols == 1
         return self.grid[0][0]
 
+    def columns(self, start: int, stop: int) -> Value:
+        """Some of the columns (the value itself, when it does not depend on the column)."""
+        return self if self.cols == 1 else Value(self.elem, tuple(row[start:stop] for row in self.grid))
+
+    @staticmethod
+    def beside(parts: Sequence[Value]) -> Value:
+        """Grids of the same rows, side by side."""
+        if len(parts) == 1:
+            return parts[0]
+        rows = max(p.rows for p in parts)
+        full = [p.grid if p.rows == rows else p.grid * rows for p in parts]
+        return Value(parts[0].elem, tuple(sum((g[r] for g in full), ()) for r in range(rows)))
+
     def column(self, u: int) -> Value:
         """The replicas of column u (all of them, when the value does not depend on the column)."""
         return Value(self.elem, tuple((row[u if len(row) > 1 else 0],) for row in self.grid))

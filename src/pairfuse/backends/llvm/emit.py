@@ -50,12 +50,13 @@ class KernelEmitter:
         self.scalars = Scalarizer()
         self.b = b
         self.values = Values(self.b, self.real, self.integer, self.shape_of)
+        self.values.slice = schedule.slice
         self.bases: list[str] = []
         self.strides: list[tuple[str, str]] = []
 
     def shape_of(self, node: Expr) -> tuple[int, int]:
         rows = self.schedule.rows if self.problem.kept in node.axes else 1
-        cols = self.pairs.cols if self.problem.over in node.axes else 1
+        cols = len(self.values.window) if self.problem.over in node.axes else 1
         return rows, cols
 
     # ------------------------------------------------------------------ the function
@@ -217,7 +218,7 @@ class KernelEmitter:
     @property
     def rows_in_registers(self) -> bool:
         short = sum(f.expr.dim for f in self.kernel.row) <= words.ROW_FIELDS_IN_REGISTERS
-        return short and not any(self.pairs.inlined)  # a loop over components addresses them by number
+        return short and not self.pairs.numbered_rows
 
     def _each_component(self, f: Field, store: Callable[[Value, int | Expr], None]) -> None:
         """Compute the components of a field, by a loop if there are many, and pass each to `store(value, d)`."""

@@ -181,7 +181,9 @@ def address(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
 
 
-def _offsets(arrays: Sequence[np.ndarray], inputs: Sequence[tuple[str, int]], batch: tuple[int, ...], batches: int) -> np.ndarray:
+def _offsets(
+    arrays: Sequence[np.ndarray], inputs: Sequence[tuple[str, int]], batch: tuple[int, ...], batches: int
+) -> np.ndarray:
     """For every batch, where each input starts, in elements."""
     if not batch:
         return NO_OFFSETS if len(arrays) <= NO_OFFSETS.size else np.zeros(len(arrays), np.int64)

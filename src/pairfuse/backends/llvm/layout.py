@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ...lower.kernel import Kernel
-from ...lower.scalar import UNROLL
 from ...lower.schedule import Schedule
 
 # Words (int64) of the argument block.
@@ -105,7 +104,7 @@ class Layout:
     def in_memory(self, name: str) -> bool:
         """Does a slot live in the tile memory (long vectors, lists) rather than in registers?"""
         slot = next(s for s in self.kernel.slots if s.name == name)
-        return slot.dim > UNROLL or (self.kernel.machine.by_column and slot.dim > LIST_IN_REGISTERS)
+        return slot.dim > self.schedule.unroll_state or (self.kernel.machine.by_column and slot.dim > LIST_IN_REGISTERS)
 
     def tile_offset(self, name: str) -> int:
         """Byte offset of a slot in the tile memory."""

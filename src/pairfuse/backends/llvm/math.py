@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import math_exp, math_log, math_trig
+from . import math_erf, math_exp, math_inverse, math_log, math_pow, math_root, math_trig
 from .builder import Builder, Value
-from .math_core import constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +27,11 @@ class MathFunction:
     note: str
 
 
-def from_libm(symbol: str) -> Callable[..., Value]:
-    """The C library's function, lane by lane, in double precision."""
-    return lambda b, *args: b.call_lanes(symbol, args[0].elem, *args)
-
-
-def sqrt(b: Builder, x: Value) -> Value:
-    return b.sqrt(x)
-
-
-def rsqrt(b: Builder, x: Value) -> Value:
-    """1 / sqrt(x), and 0 at 0."""
-    zero = constant(b, x, 0.0)
-    return b.select(b.fcmp("oeq", x, zero), zero, b.fdiv(constant(b, x, 1.0), b.sqrt(x)))
-
-
-_LIBM = "the C library, lane by lane"
 _ROWS = (
     MathFunction("exp", math_exp.exp, 1, True, 1.0, 1.0, ""),
     MathFunction("log", math_log.log, 1, True, 1.0, 1.0, ""),
-    MathFunction("sqrt", sqrt, 1, True, 0.5, 0.5, "correctly rounded"),
-    MathFunction("rsqrt", rsqrt, 1, True, 1.5, 1.5, "0 at 0"),
+    MathFunction("sqrt", math_root.sqrt, 1, True, 0.5, 0.5, "correctly rounded"),
+    MathFunction("rsqrt", math_root.rsqrt, 1, True, 1.5, 1.5, "0 at 0"),
     MathFunction("sigmoid", math_exp.sigmoid, 1, True, 2.0, 2.0, ""),
     MathFunction("softplus", math_log.softplus, 1, False, 2.0, 2.0, ""),
     MathFunction("exp2", math_exp.exp2, 1, True, 1.0, 1.0, ""),
@@ -59,20 +42,15 @@ _ROWS = (
     MathFunction("sin", math_trig.sin, 1, False, 1.0, 1.0, ""),
     MathFunction("cos", math_trig.cos, 1, False, 1.0, 1.0, ""),
     MathFunction("tan", math_trig.tan, 1, False, 2.0, 2.0, ""),
+    MathFunction("asin", math_inverse.asin, 1, False, 2.0, 2.0, ""),
+    MathFunction("acos", math_inverse.acos, 1, False, 2.0, 2.0, ""),
+    MathFunction("atan", math_inverse.atan, 1, False, 2.0, 2.0, ""),
+    MathFunction("atan2", math_inverse.atan2, 2, False, 2.0, 2.0, ""),
+    MathFunction("pow", math_pow.pow, 2, False, 1.0, 1.0, ""),
+    MathFunction("log2", math_log.log2, 1, False, 2.0, 2.0, ""),
+    MathFunction("log10", math_log.log10, 1, False, 2.0, 2.0, ""),
     MathFunction("log1p", math_log.log1p, 1, False, 2.0, 2.0, ""),
-    *(
-        MathFunction(name, from_libm(name), arity, False, 1.0, 2.0, _LIBM)
-        for name, arity in [
-            ("log2", 1),
-            ("log10", 1),
-            ("asin", 1),
-            ("acos", 1),
-            ("atan", 1),
-            ("atan2", 2),
-            ("pow", 2),
-            ("erf", 1),
-        ]
-    ),
+    MathFunction("erf", math_erf.erf, 1, False, 2.0, 2.0, ""),
 )
 
 MATH: dict[str, MathFunction] = {row.name: row for row in _ROWS}

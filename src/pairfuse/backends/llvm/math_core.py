@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .builder import BITS, Builder, Value
+from .builder import BITS, Builder, Value, float_literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +84,31 @@ def float_of_bits(elem: str, bits: int) -> float:
     return math.ldexp(1.0 + (bits & (1 << f.fraction) - 1) / 2.0**f.fraction, (bits >> f.fraction) - f.bias)
 
 
-def horner(b: Builder, x: Value, coefficients: Sequence[float], start: Value | None = None) -> Value:
-    """c0 + x (c1 + x (c2 + ...)), one fma for each coefficient but the last; `start` stands for one more, at the end."""
-    cs = [constant(b, x, c) for c in coefficients]
-    acc = start if start is not None else cs.pop()
-    for c in reversed(cs):
-        acc = b.fma(acc, x, c)
+def horner(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
+    """c0 + x (c1 + x (c2 + ...)): the fewest instructions; in line, the replicas of the tile fill its latency."""
+    acc = constant(b, x, coefficients[-1])
+    for c in reversed(coefficients[:-1]):
+        acc = b.fma(acc, x, constant(b, x, c))
     return acc
 
 
-def estrin(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
-    """The same polynomial with a shorter dependency chain (G. Estrin 1960); one multiplication more per doubling."""
-    terms = [constant(b, x, c) for c in coefficients]
-    power = x
-    while len(terms) > 1:
-        paired = [b.fma(hi, power, lo) for lo, hi in zip(terms[::2], terms[1::2], strict=False)]
-        terms = paired + terms[len(paired) * 2 :]
-        if len(terms) > 1:
-            power = b.fmul(power, power)
-    return terms[0]
+def horner_pairs(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
+    """The same as E(x^2) + x O(x^2): one instruction more and half the latency, for long polynomials out of line."""
+    square = b.fmul(x, x)
+    even, odd = (horner(b, square, coefficients[k::2]) for k in (0, 1))
+    return b.fma(odd, x, even)
+
+
+def two_sum(b: Builder, high: Value, low: Value) -> tuple[Value, Value]:
+    """high + low as a rounded sum and its error, |high| >= |low| or high = 0 (T. J. Dekker's Fast2Sum, 1971)."""
+    total = b.fadd(high, low)
+    return total, b.fadd(b.fsub(high, total), low)
 
 
 # ------------------------------------------------------------------ x86 registers
+
+
+SUFFIX = {"float": "ps", "double": "pd"}
 
 
 def register_lanes(b: Builder, elem: str) -> int:
@@ -149,6 +152,10 @@ def by_pieces(b: Builder, lanes: int, elem: str, emit: Callable[..., str], *oper
     return b.each(elem, whole, *operands)
 
 
+# Instructions whose intrinsic takes no rounding mode, and is spelled without ".mask".
+UNMASKED_NAMES = {"rsqrt14"}
+
+
 def avx512(b: Builder, operation: str, *operands: Value, immediate: int | None = None) -> Value:
     """llvm.x86.avx512.mask.<operation>, unmasked, with the current rounding mode."""
     elem = operands[0].elem
@@ -156,10 +163,11 @@ def avx512(b: Builder, operation: str, *operands: Value, immediate: int | None =
     width = lanes * BITS[elem]
     ty = f"<{lanes} x {elem}>"
     mask = f"i{max(8, lanes)}"
-    full = f"@llvm.x86.avx512.mask.{operation}.{'ps' if elem == 'float' else 'pd'}.{width}"
+    plain = operation in UNMASKED_NAMES
+    full = f"@llvm.x86.avx512.{'' if plain else 'mask.'}{operation}.{SUFFIX[elem]}.{width}"
     types = [ty] * len(operands) + ([] if immediate is None else ["i32"]) + [ty, mask]
-    tail = ([] if immediate is None else [f"i32 {immediate}"]) + [f"{ty} poison", f"{mask} -1"]
-    if width == 512:
+    tail = ([] if immediate is None else [f"i32 {immediate}"]) + [f"{ty} zeroinitializer", f"{mask} -1"]
+    if width == 512 and not plain:
         types.append("i32")
         tail.append("i32 4")
     b.declare(full, f"{ty} {full}({', '.join(types)})")
@@ -168,6 +176,15 @@ def avx512(b: Builder, operation: str, *operands: Value, immediate: int | None =
         return b.let(f"call {ty} {full}({', '.join([f'{ty} {n}' for n in names] + tail)})")
 
     return by_pieces(b, lanes, elem, emit, *operands)
+
+
+def is_class(b: Builder, x: Value, classes: int) -> Value:
+    """vfpclass: is x of one of the classes (1 quiet NaN, 2 +0, 4 -0, 8 +inf, 16 -inf, 32 subnormal, 64 negative)?"""
+    lanes = register_lanes(b, x.elem)
+    ty, width = f"<{lanes} x {x.elem}>", lanes * BITS[x.elem]
+    full = f"@llvm.x86.avx512.fpclass.{SUFFIX[x.elem]}.{width}"
+    b.declare(full, f"<{lanes} x i1> {full}({ty}, i32)")
+    return by_pieces(b, lanes, "i1", lambda n: b.let(f"call <{lanes} x i1> {full}({ty} {n}, i32 {classes})"), x)
 
 
 def table_lanes(b: Builder, elem: str, entries: int) -> int:
@@ -189,24 +206,18 @@ def table_lookup(b: Builder, index: Value, table: Sequence[float]) -> Value:
     width = lanes * BITS[elem]
 
     def literal(part: Sequence[float]) -> str:
-        return "<" + ", ".join(f"{elem} {b.const(elem, v).name[len('splat (') + len(elem) + 1 : -1]}" for v in part) + ">"
+        return "<" + ", ".join(f"{elem} {float_literal(elem, v)}" for v in part) + ">"
 
-    kind = "ps" if elem == "float" else "pd"
     if len(table) == 2 * lanes:
-        full = f"@llvm.x86.avx512.vpermi2var.{kind}.{width}"
+        full = f"@llvm.x86.avx512.vpermi2var.{SUFFIX[elem]}.{width}"
         b.declare(full, f"{ty} {full}({ty}, {int_ty}, {ty})")
         low, high = literal(table[:lanes]), literal(table[lanes:])
-
-        def emit(name: str) -> str:
-            return b.let(f"call {ty} {full}({ty} {low}, {int_ty} {name}, {ty} {high})")
-
-    else:
-        short = "sf" if elem == "float" else "df"
-        full = f"@llvm.x86.avx512.permvar.{short}.{width}" if width == 512 or elem == "double" else "@llvm.x86.avx2.permps"
-        b.declare(full, f"{ty} {full}({ty}, {int_ty})")
-        only = literal(table)
-
-        def emit(name: str) -> str:
-            return b.let(f"call {ty} {full}({ty} {only}, {int_ty} {name})")
-
-    return by_pieces(b, lanes, elem, emit, index)
+        return by_pieces(
+            b, lanes, elem, lambda n: b.let(f"call {ty} {full}({ty} {low}, {int_ty} {n}, {ty} {high})"), index
+        )
+    short = "sf" if elem == "float" else "df"
+    avx2 = width == 256 and elem == "float"
+    full = "@llvm.x86.avx2.permps" if avx2 else f"@llvm.x86.avx512.permvar.{short}.{width}"
+    b.declare(full, f"{ty} {full}({ty}, {int_ty})")
+    only = literal(table)
+    return by_pieces(b, lanes, elem, lambda n: b.let(f"call {ty} {full}({ty} {only}, {int_ty} {n})"), index)

@@ -23,10 +23,12 @@ from .math_core import (
 )
 from .math_exp import exp, keep_tiny
 
-# log_base 2 = HIGH + LOW, HIGH with enough low bits free for its product with an exponent to be exact; and
-# 1 / ln(base) = HIGH + LOW, HIGH rounded to the format.
+# ln 2 = HIGH + LOW, HIGH with enough low bits free for its product with an exponent to be exact.
 LN2_SPLIT = {"float": (0.693145751953125, 1.4286068203094173e-06), "double": (0.6931471803691238, 1.9082149292705877e-10)}
-LOG10_2_SPLIT = {"float": (0.30102539, 0.0), "double": (0.30102999566406652, 0.0)}
+# log2 e, log10 e and log10 2 as the number rounded and the rest.
+LOG2_E = {"float": (1.4426950216293335, 1.925963033500011e-08), "double": (1.4426950408889634, 2.0355273740931033e-17)}
+LOG10_E = {"float": (0.4342944920063019, -1.0103049952192578e-08), "double": (0.4342944819032518, 1.098319650216765e-17)}
+LOG10_2 = {"float": (0.3010300099849701, -1.432098883924482e-08), "double": (0.3010299956639812, -2.8037281277851704e-18)}
 
 
 def log1p_tail(b: Builder, t: Value, wide: bool) -> Value:
@@ -100,6 +102,23 @@ def log(b: Builder, x: Value) -> Value:
         return [b.select(special, b.outline(f"@pf_log_any_{x.elem}_{b.lanes}", x.elem, body, x), y)]
 
     return b.if_any(special, rare, [y])[0]
+
+
+def log_to_base(b: Builder, x: Value, per_e: tuple[float, float], per_2: tuple[float, float]) -> Value:
+    """e log 2 + log(1 + t) in a base where these are multiples of `per_2` and `per_e`, given in two parts."""
+    e, t = split_subnormal(b, x)
+    high, low = (constant(b, x, v) for v in per_e)
+    y = b.fma(t, high, b.fma(t, low, b.fmul(log1p_tail(b, t, wide=False), high)))
+    high, low = (constant(b, x, v) for v in per_2)
+    return log_limits(b, x, b.fma(e, high, b.fma(e, low, y) if per_2[1] else y))
+
+
+def log2(b: Builder, x: Value) -> Value:
+    return log_to_base(b, x, LOG2_E[x.elem], (1.0, 0.0))
+
+
+def log10(b: Builder, x: Value) -> Value:
+    return log_to_base(b, x, LOG10_E[x.elem], LOG10_2[x.elem])
 
 
 def log1p_near(b: Builder, u: Value, low: Value) -> Value:

@@ -12,18 +12,12 @@ import math
 
 from . import math_coefficients as coefficients
 from .builder import Builder, Value
-from .math_core import constant, horner
+from .math_core import constant, horner, two_sum
 from .math_exp import exp
 from .math_log import log_of_parts, split, split_subnormal
 
-LN2 = (0.6931471805592082, 7.371036293629652e-13)  # the first has 40 bits: its product with an exponent is exact
+LN2 = (0.6931471805592082, 7.371002565167799e-13)  # the first has 40 bits: its product with an exponent is exact
 TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
-
-
-def two_sum(b: Builder, high: Value, low: Value) -> tuple[Value, Value]:
-    """high + low as a rounded sum and its error (Fast2Sum), |high| >= |low| or high = 0."""
-    total = b.fadd(high, low)
-    return total, b.fadd(b.fsub(high, total), low)
 
 
 def two_product(b: Builder, x: tuple[Value, Value], y: tuple[Value, Value]) -> tuple[Value, Value]:

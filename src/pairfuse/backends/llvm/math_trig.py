@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from . import math_coefficients as coefficients
 from .builder import Builder, Value
-from .math_core import FORMATS, bits_of, constant, from_bits, horner
+from .math_core import FORMATS, bits_of, constant, from_bits, horner, two_sum
 
 # pi/2 = A + B + C, A rounded down so that B is positive (it keeps the sign of zero).
 HALF_PI = {
@@ -108,8 +108,8 @@ def cos(b: Builder, x: Value) -> Value:
 def tan(b: Builder, x: Value) -> Value:
     """sin / cos or -cos / sin, of two parts each, and one step that takes back the rounding errors of the quotient."""
     o = reduce(b, x)
-    sine, sine_low = renormalise(b, *sin_near(b, o))
-    cosine, cosine_low = renormalise(b, *cos_near(b, o))
+    sine, sine_low = two_sum(b, *sin_near(b, o))
+    cosine, cosine_low = two_sum(b, *cos_near(b, o))
     odd = b.icmp("ne", b.and_(o.n, b.const(o.n.elem, 1)), b.const(o.n.elem, 0))
     top = b.select(odd, b.fneg(cosine), sine)
     top_low = b.select(odd, b.fneg(cosine_low), sine_low)
@@ -120,9 +120,3 @@ def tan(b: Builder, x: Value) -> Value:
     minus_q = b.fneg(q)
     remainder = b.fadd(b.fma(minus_q, bottom, top), b.fma(minus_q, bottom_low, top_low))
     return unless_huge(b, x, keep_small(b, x, b.fma(remainder, inverse, q)), "tan")
-
-
-def renormalise(b: Builder, high: Value, low: Value) -> tuple[Value, Value]:
-    """high + low as a rounded sum and its error (T. J. Dekker's Fast2Sum, 1971), |high| >= |low|."""
-    total = b.fadd(high, low)
-    return total, b.fadd(b.fsub(high, total), low)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ...ir.expr import Expr, leaf
+from ...ir.expr import Expr, leaf, toposort
 from ...ir.reductions import Slot, fold_columns
 from ...lower.scalar import UNROLL, loop_var
-from ...lower.schedule import is_long_slot
 from .builder import Value
 from .values import access
 
@@ -34,7 +33,8 @@ class PairLoops:
         self.machine = emitter.kernel.machine
         self.values, self.scalars = emitter.values, emitter.scalars
         self.real = emitter.real
-        self.rows, self.cols = self.schedule.rows, self.schedule.cols
+        self.rows = self.schedule.rows
+        self.values.window = range(self.schedule.cols)
         self.slots = self.machine.slots
         self.in_registers = [s for s in self.slots if not self.layout.in_memory(s.name)]
         self.in_memory = [s for s in self.slots if self.layout.in_memory(s.name)]
@@ -48,12 +48,30 @@ class PairLoops:
         self.term_leaves = tuple(
             leaf("slot", "real", name=f"F{k}", dim=t.dim, side="f") for k, t in enumerate(self.kernel.terms)
         )
+        self.components = [
+            [] if inlined else self.scalars.components(t)
+            for t, inlined in zip(self.kernel.terms, self.inlined, strict=True)
+        ]
         self.formulas = tuple(
             t if inlined else f for t, f, inlined in zip(self.kernel.terms, self.term_leaves, self.inlined, strict=True)
         )
 
     def _is_long(self, slot: Slot) -> bool:
-        return is_long_slot(self.machine, slot)
+        """Is the slot renewed by a loop over its components?"""
+        return slot.dim > self.schedule.unroll_state
+
+    @property
+    def cols(self) -> int:
+        """Columns (or vectors of columns) of the step being written."""
+        return len(self.values.window)
+
+    @property
+    def numbered_rows(self) -> bool:
+        """Are row fields addressed by a number that only a loop knows?"""
+        nodes = toposort(*(x for components in self.components for x in components))
+        return any(self.inlined) or any(
+            n.name == "component_at" and n.args[0].name == "field" and n.args[0].param("stage") == "row" for n in nodes
+        )
 
     # ------------------------------------------------------------------ the state in memory
     def state_place(self, component: str, unit: str) -> str:
@@ -194,7 +212,7 @@ class PairLoops:
         """The loop over [start, stop), `cols` columns (or vectors of columns) at a time."""
         b = self.b
         step = cols if self.e.on_rows else cols * b.lanes
-        self.cols = self.values.columns = cols
+        self.values.window = range(cols)
         with b.loop(start, stop, step, self._carried()) as loop:
             self._set_carried(loop.carried)
             self.column = loop.index
@@ -208,7 +226,7 @@ class PairLoops:
                 self._pairs()
             loop.next = self._carried()
         self._set_carried(loop.results)
-        self.cols = self.values.columns = self.schedule.cols
+        self.values.window = range(self.schedule.cols)
 
     def _flush(self, slot: Slot) -> None:
         self._each(slot, lambda d: self._flush_component(slot, d))
@@ -273,7 +291,7 @@ class PairLoops:
         lane_width = 1 if self.e.on_rows else b.lanes
         first = b.let(f"add i64 {start}, {b.let(f'mul i64 {place}, {lane_width}')}")
         pointer = b.pointer(self.e.pack, first, self.real)
-        for u in range(self.cols):
+        for u in self.values.window:
             at = b.pointer(pointer, str(u * width * lane_width), self.real)
             names.append(b.broadcast(at, self.real) if self.e.on_rows else b.load(at, self.real))
         return Value(self.real, (tuple(names),))
@@ -282,7 +300,7 @@ class PairLoops:
         """The numbers of the columns of this step, counted from the first column of all."""
         b, elem = self.b, self.e.integer
         names: list[str] = []
-        for u in range(self.cols):
+        for u in self.values.window:
             shift = u if self.e.on_rows else u * b.lanes
             number = b.let(f"add i64 {b.let(f'add i64 {self.column}, {self.begin}')}, {shift}")
             if self.e.on_rows:
@@ -302,16 +320,31 @@ class PairLoops:
         if value is None:
             value = self._read_tile(slot, d)
         if self.revising and slot.additive:
-            value = self.b.fadd(value, self._read_state(slot, d))
+            value = self.b.fadd(value, self._take_long_sum(slot, d))
         return value
+
+    def _take_long_sum(self, slot: Slot, d: int | Expr) -> Value:
+        """The long sum with its rounding errors, which are scaled along with it."""
+        long = self._read_state(slot, d)
+        if not self.layout.compensated:
+            return long
+        place = self.e.offset(self.layout.state_offset(slot.name) + slot.dim, d)
+        errors = tuple((self.b.load(self.state_place(place, u), DOUBLE),) for u in self.unit_names)
+        return self.b.fadd(long, Value(DOUBLE, errors))
+
+    def _clear_long_sum(self, slot: Slot, d: int | Expr) -> None:
+        zero = self.b.const(DOUBLE, 0.0).name
+        for part in range(2 if self.layout.compensated else 1):
+            place = self.e.offset(self.layout.state_offset(slot.name) + part * slot.dim, d)
+            for unit in self.unit_names:
+                self.b.store(zero, self.state_place(place, unit), DOUBLE)
 
     # ------------------------------------------------------------------ one step: terms, guard, revise, update
     def _pairs(self) -> None:
         known = self.values.scope.known
-        for term, named, inlined in zip(self.kernel.terms, self.term_leaves, self.inlined, strict=True):
-            if not inlined:
-                for d, x in enumerate(self.scalars.components(term)):
-                    known[self.scalars.at(named, d)] = self.values(x)
+        for components, named in zip(self.components, self.term_leaves, strict=True):
+            for d, x in enumerate(components):
+                known[self.scalars.at(named, d)] = self.values(x)
         if self.machine.guard is not None:
             self._guarded()
         new = self.machine.update(self.leaves, self.formulas, self.column_leaf)
@@ -365,9 +398,9 @@ class PairLoops:
         step = 1 if self.e.on_rows else b.lanes
         with b.loop("0", str(self.cols), 1, self._carried()) as loop:
             self._set_carried(loop.carried)
-            column, cols, outer = self.column, self.cols, self.values.columns
+            column, window = self.column, self.values.window
             self.column = b.let(f"add i64 {column}, {b.let(f'mul i64 {loop.index}, {step}')}")
-            self.cols = self.values.columns = 1
+            self.values.window = range(1)
             with self.values.nested():
                 values = [
                     tuple((b.load(self._term_place(d, loop.index, r), self.real),) for r in range(self.rows))
@@ -375,7 +408,7 @@ class PairLoops:
                 ]
                 self._bind(term, [Value(self.real, grid) for grid in values])
                 self._if(guard, lambda: self._revise(0))
-            self.column, self.cols, self.values.columns = column, cols, outer
+            self.column, self.values.window = column, window
             loop.next = self._carried()
         self._set_carried(loop.results)
 
@@ -430,7 +463,7 @@ class PairLoops:
         for s, d, value in short:
             self._set_short_sum(s, d, value)
             if revising and s.additive:
-                self._write_state(s, d, self.b.const(DOUBLE, 0.0))
+                self._clear_long_sum(s, d)
         self.revising = False
 
     def _long_step(self, changed: Sequence[tuple[Slot, Expr]]) -> None:
@@ -447,7 +480,7 @@ class PairLoops:
                     for s, value in fresh:
                         self._write_tile(s, var, value)
                         if self.revising and s.additive:
-                            self._write_state(s, var, self.b.const(DOUBLE, 0.0))
+                            self._clear_long_sum(s, var)
 
     def _selected(self, slot: Slot, d: int | Expr, value: Value) -> Value:
         """Lanes beyond the last column keep their state."""

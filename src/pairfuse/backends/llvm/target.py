@@ -25,6 +25,13 @@ def _binding() -> Any:
     return llvm
 
 
+def version() -> str:
+    """The version of llvmlite."""
+    import llvmlite
+
+    return llvmlite.__version__
+
+
 @functools.lru_cache(maxsize=8)
 def host_target(instructions: str = "") -> Target:
     """The target of this machine, or a narrower one when the setting `instructions` asks for it."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ...errors import CompileError
-from ...ir.expr import Expr
+from ...ir.expr import Expr, toposort
 from ...lower.scalar import free_loops, loop_var
 from .builder import Builder, Value
 from .math import emit_math
@@ -25,17 +25,22 @@ CONTRACTED = {"fadd": "fadd contract", "fmul": "fmul contract"}
 class Scope:
     """Known values of expressions in one region of the code; inner scopes see the outer ones."""
 
-    def __init__(self, parent: Scope | None = None, resolve: Resolver | None = None):
+    def __init__(self, parent: Scope | None = None, resolve: Resolver | None = None, window: range = range(1)):
         self.parent = parent
         self.known: dict[Expr, Value] = {}
         self.loops: dict[int, str] = dict(parent.loops) if parent else {}
+        self.window = window
         self.resolve: Resolver | None = resolve or (parent.resolve if parent else None)
 
     def find(self, node: Expr) -> Value | None:
+        """The value, if known; of an outer scope with more columns, the columns of this scope."""
         scope: Scope | None = self
         while scope is not None:
             value = scope.known.get(node)
             if value is not None:
+                if value.cols > len(self.window):
+                    start = self.window.start - scope.window.start
+                    return value.columns(start, start + len(self.window))
                 return value
             scope = scope.parent
         return None
@@ -46,7 +51,8 @@ class Values:
 
     def __init__(self, b: Builder, real: str, integer: str, shape_of: Callable[[Expr], tuple[int, int]]):
         """`shape_of` gives rows and columns of the grid of an expression before it is written."""
-        self.columns = 1  # columns of the step being written
+        self.window = range(1)  # columns of the step being written
+        self.slice = 1  # columns of a fold loop written at a time
         self.b = b
         self.shape_of = shape_of
         self.real = real
@@ -160,13 +166,13 @@ class Values:
                 result = self.fold_pair(fold)(c, result)
             return result
         # a term that does not depend on the column counts once for each
-        return self.b.fold(self.fold_pair(fold), self.b.expand(x, x.rows, self.columns))
+        return self.b.fold(self.fold_pair(fold), self.b.expand(x, x.rows, len(self.window)))
 
     def _accumulate(self, acc: Value, fold: Expr) -> Value:
         """acc + sum over the columns, one after the other, so that products fuse with the additions."""
         assert fold.param("fold") == "sum"
         terms = self._known(fold.args[0])
-        terms = self.b.expand(terms, terms.rows, self.columns)
+        terms = self.b.expand(terms, terms.rows, len(self.window))
         b, ty = self.b, self.b.vec(self.real)
         for u in range(terms.cols):
             acc = b.each(self.real, lambda x, y: b.let(f"fadd contract {ty} {x}, {y}"), acc, terms.column(u))
@@ -184,9 +190,41 @@ class Values:
         if fold.startswith("arg"):
             carried.append(b.expand(b.const(self.integer, 0), *shape))
         with b.loop("0", str(size), 1, carried) as loop, self.inside(depth, loop.index):
-            x = self(body)
-            loop.next = self._fold_step(fold, loop.carried, x, depth)
+            self._write_rows(body)
+            parts = [
+                self._fold_slice(fold, body, [c.columns(s.start, s.stop) for c in loop.carried], s, depth)
+                for s in self._slices(shape[1])
+            ]
+            loop.next = [Value.beside(column) for column in zip(*parts, strict=True)]
         return loop.results[-1]
+
+    def _slices(self, cols: int) -> list[range]:
+        """The columns in groups, counted from the first column of the window."""
+        if cols <= self.slice:
+            return [range(cols)]
+        return [range(k, min(k + self.slice, cols)) for k in range(0, cols, self.slice)]
+
+    def _fold_slice(self, fold: str, body: Expr, carried: list[Value], part: range, depth: int) -> list[Value]:
+        """One step of a fold loop for some of the columns: few differences are alive beside all the sums."""
+        window = self.window
+        if len(part) < len(window):
+            self.window = range(window.start + part.start, window.start + part.stop)
+        try:
+            with self.nested():
+                return self._fold_step(fold, carried, self(body), depth)
+        finally:
+            self.window = window
+
+    def _write_rows(self, body: Expr) -> None:
+        """Write what is the same for all columns once, before the slices."""
+        for node in toposort(body):
+            one_column = self.shape_of(node)[1] == 1
+            if one_column and node.name in ("component", "component_at") and not self._is_bound(node):
+                self(node)
+
+    def _is_bound(self, node: Expr) -> bool:
+        """Does the node need a loop that is not open yet?"""
+        return not free_loops(node, self._free) <= set(self.scope.loops)
 
     def _fold_step(self, fold: str, carried: list[Value], x: Value, depth: int) -> list[Value]:
         b = self.b
@@ -204,7 +242,7 @@ class Values:
     def nested(self, resolve: Resolver | None = None) -> Iterator[Scope]:
         """An inner scope: what is written in it is forgotten at its end (a branch, a loop, a step of the state)."""
         outer = self.scope
-        self.scope = Scope(outer, resolve)
+        self.scope = Scope(outer, resolve, self.window)
         try:
             yield self.scope
         finally:

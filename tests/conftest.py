@@ -1,0 +1,24 @@
+"""What holds for every test: no kernel is read from, or left in, the user's cache; drawn examples are the same everywhere.
+
+The larger profile of drawn examples is for the tests marked slow (`make test-all`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from pairfuse.config import config
+
+settings.register_profile(
+    "pairfuse", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("pairfuse")
+
+
+@pytest.fixture(autouse=True)
+def _no_disk_cache() -> Iterator[None]:
+    with config.override(cache_folder=""):
+        yield
