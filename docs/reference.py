@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pairfuse.config import Config
-from pairfuse.ir.ops import OPS
+from pairfuse.ir.ops import TABLE
 from pairfuse.ir.reductions import REDUCTIONS
 
 
@@ -36,7 +36,7 @@ def operations() -> Iterable[str]:
         "Each operation is a method of `LazyTensor` and a name of the formula language. A vector of length 1 combines "
         "with a vector of any length. Operations marked *derived* are defined by others.\n"
     )
-    for op in sorted(OPS.values(), key=lambda op: op.name.lower()):
+    for op in sorted(TABLE.values(), key=lambda op: op.name.lower()):
         yield from entry(op, f"{op.arity} argument{'s' * (op.arity != 1)}" + (", *derived*" if op.expand else ""))
 
 

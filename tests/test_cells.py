@@ -115,9 +115,8 @@ def _loaded(b: Builder, op: Op, k: int, elem: str, place: str) -> Value:
 
 
 def _written(b: Builder, cell: Any, args: list[Value]) -> Value:
-    if callable(cell):
+    if not isinstance(cell, str):
         return cell(b, *args)
-    assert isinstance(cell, str)
     return emit_math(b, cell.removeprefix("math:"), *args) if cell.startswith("math:") else getattr(b, cell)(*args)
 
 
@@ -151,14 +150,14 @@ def test_code_means_the_reference(op: Op, elem: str) -> None:
 @pytest.mark.parametrize("op", [op for op in ELEMENTWISE if op.llvm_int is not None], ids=str)
 def test_integer_code_means_the_reference(op: Op, elem: str) -> None:
     assert op.ref is not None
-    big = 2**62 + 1 if elem == "i64" else 2**30 + 1
+    big = 2**61 + 1 if elem == "i64" else 2**29 + 1
     arrays = grid(np.array([0, 1, -1, 2, -2, 3, -7, 7, 1000]), op.arity)
-    if op.name not in ("mul",):
+    if op.name != "mul":  # which would overflow
         arrays = [np.concatenate([a, [big, -big, 3]]) for a in arrays]
         arrays[0][-1] = -big
     with np.errstate(all="ignore"):
         expected = np.asarray(op.ref(*arrays)).astype(np.int64)
-    agree(compiled(op, elem)(*arrays).astype(np.int64), expected, rtol=0, atol=0, what=op.name)
+    assert compiled(op, elem)(*arrays).tolist() == expected.tolist()
 
 
 def test_bits_of_the_types_are_those_of_numpy() -> None:

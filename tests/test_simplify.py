@@ -88,6 +88,7 @@ def test_rules_have_different_names() -> None:
         ("x / -y", "-(x / y)"),
         ("x * 0.1 * 0.3", "x * 0.1 * 0.3"),
         ("x * 4.0 * 0.3", "x * 1.2"),
+        ("x * 1048576.0 * 0.3", "x * 1048576.0 * 0.3"),
         ("x / 3.0", "x / 3.0"),
         ("sqrt(2.0) * x", f"x * {math.sqrt(2)!r}"),
         ("log(-1.0) + x", "x + nan"),
@@ -114,6 +115,10 @@ def test_rules_have_different_names() -> None:
         ("transpose(concat(x, y), (2, 3, 1), (1, 0, 2))", "transpose(concat(x, y), (2, 3), (1, 0))"),
         ("transpose(tile(x, 4), (2, 2, 3), (2, 0, 1))", "transpose(tile(x, 4), (4, 3), (1, 0))"),
         ("transpose(transpose(tile(x, 4), (2, 2, 3), (1, 0, 2)), (2, 2, 3), (1, 0, 2))", "tile(x, 4)"),
+        ("transpose(transpose(tile(x, 8), (2, 3, 4), (1, 2, 0)), (3, 4, 2), (0, 2, 1))",)
+        + ("transpose(tile(x, 8), (2, 3, 4), (1, 0, 2))",),
+        ("transpose(transpose(tile(x, 8), (2, 3, 4), (1, 2, 0)), (3, 4, 2), (1, 2, 0))",)
+        + ("transpose(tile(x, 8), (6, 4), (1, 0))",),
         ("sum_d(x, 1)", "x"),
         ("sum_d(repeat(x, 4), 2)", "repeat(x * 2.0, 2)"),
         ("sum_d(repeat(x, 2), 6)", "sum_d(x, 3) * 2.0"),

@@ -264,8 +264,8 @@ problem("ASIN_F32", lambda n: odd_problem(n, mp.asin, "asin x", 5, 0.5, 24))
 problem("ASIN_F64", lambda n: odd_problem(n, mp.asin, "asin x", 11, 0.5, 53))
 problem("ERF_F32", lambda n: erf_problem(n, 5, 0.85, 24))
 problem("ERF_F64", lambda n: erf_problem(n, 10, 0.85, 53))
-problem("ERFC_LOG_F32", lambda n: erfc_problem(n, 6, 0.85, 4.0, 1.5, 24))
-problem("ERFC_LOG_F64", lambda n: erfc_problem(n, 18, 0.85, 6.0, 2.0, 53))
+problem("ERFC_LOG_F32", lambda n: erfc_problem(n, 6, 0.85, 4.0, 1.25, 24))
+problem("ERFC_LOG_F64", lambda n: erfc_problem(n, 18, 0.85, 6.0, 1.25, 53))
 
 HEADER = '''"""Coefficients of the vector functions, written by tools/minimax.py: do not edit.
 

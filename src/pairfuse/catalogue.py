@@ -12,13 +12,13 @@ from difflib import get_close_matches
 from typing import Any
 
 from pairfuse.errors import FormulaError
-from pairfuse.ir.ops import OPS
+from pairfuse.ir.ops import TABLE
 from pairfuse.ir.reductions import REDUCTIONS
 
 
 def table() -> str:
     """All operations, then all reductions, one line each."""
-    operations = [(op.name, str(op.arity), first_line(op.doc), ", ".join(op.aliases)) for op in OPS.values()]
+    operations = [(op.name, str(op.arity), first_line(op.doc), ", ".join(op.aliases)) for op in TABLE.values()]
     reductions = [(red.name, first_line(red.doc), ", ".join(red.aliases)) for red in REDUCTIONS.values()]
     return "\n".join(
         [
@@ -41,7 +41,7 @@ def entry(name: str) -> str:
 
 def find(name: str) -> Any:
     """The row of the table of operations, or the record of the table of reductions, that answers to ``name``."""
-    tables: tuple[Mapping[str, Any], ...] = (OPS, REDUCTIONS)
+    tables: tuple[Mapping[str, Any], ...] = (TABLE, REDUCTIONS)
     for rows in tables:
         for record in rows.values():
             if name == record.name or name in record.aliases:

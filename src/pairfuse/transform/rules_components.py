@@ -6,6 +6,7 @@ In: nothing.  Out: the table of rules, one rule for each line, named by its alge
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from ..ir.expr import Expr, call, const
 from .patterns import is_value, repeated
@@ -100,13 +101,39 @@ def _fewer_axes(sizes: tuple[int, ...], order: tuple[int, ...]) -> tuple[tuple[i
 
 
 def _transpose_transpose(node: Expr) -> Expr | None:
+    """Two transpositions are one, on axes cut so finely that both are permutations of them."""
     x = node.args[0]
     if x.name != "transpose":
         return None
-    sizes, inner, order = x.param("sizes"), x.param("order"), node.param("order")
-    if tuple(sizes[k] for k in inner) != node.param("sizes"):
+    sizes, order = x.param("sizes"), x.param("order")
+    fine = _common_axes(tuple(sizes[k] for k in order), node.param("sizes"))
+    if fine is None:
         return None
-    return call("transpose", x.args[0], sizes=sizes, order=tuple(inner[k] for k in order))
+    pieces, inner_axes, outer_axes = fine
+    before = [place for k in range(len(sizes)) for place in inner_axes[order.index(k)]]
+    after = [place for k in node.param("order") for place in outer_axes[k]]
+    new_sizes, new_order = tuple(pieces[p] for p in before), tuple(before.index(p) for p in after)
+    return call("transpose", x.args[0], sizes=new_sizes, order=new_order)
+
+
+Sizes = tuple[int, ...]
+
+
+def _common_axes(a: Sizes, b: Sizes) -> tuple[list[int], list[list[int]], list[list[int]]] | None:
+    """Axes into which both shapes of one vector can be cut: their sizes, and which make up each axis of a and of b."""
+    strides = [sorted({math.prod(s[k:]) for k in range(len(s) + 1)}, reverse=True) for s in (a, b)]
+    cuts = sorted({*strides[0], *strides[1]}, reverse=True)
+    if any(larger % smaller for larger, smaller in pairwise(cuts)):
+        return None
+    pieces = [larger // smaller for larger, smaller in pairwise(cuts)]
+    parts = [
+        [
+            [p for p in range(len(pieces)) if math.prod(s[k + 1 :]) <= cuts[p + 1] < math.prod(s[k:])]
+            for k in range(len(s))
+        ]
+        for s in (a, b)
+    ]
+    return pieces, parts[0], parts[1]
 
 
 def _sum_neg(node: Expr) -> Expr | None:

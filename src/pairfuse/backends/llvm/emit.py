@@ -27,6 +27,7 @@ from .values import Values, access
 
 # The depth of the loops that the emitter opens itself lies beyond those of the formula's folds.
 COMPONENT_LOOP = 1000
+UNROLL_COPY = 8
 
 
 def emit_kernel(kernel: Kernel, schedule: Schedule, target: Target) -> str:
@@ -279,14 +280,42 @@ class KernelEmitter:
     # ------------------------------------------------------------------ column stage
     def _pack(self, begin: str, end: str) -> None:
         """Compute the column fields of [begin, end), a vector of columns at a time."""
-        if not self.kernel.column:
-            return
         b = self.b
+        copied = [f for f in self.kernel.column if self.on_rows and f.expr.name == "input"]
+        computed = [f for f in self.kernel.column if f not in copied]
+        if copied:
+            with b.loop(begin, end, 1) as loop:
+                for f in copied:
+                    self._copy_column(f, loop.index, begin)
+        if not computed:
+            return
         with b.loop(begin, end, b.lanes) as loop, self.values.nested(self.resolve_packed):
             self.column_numbers = self.numbers(loop.index, end)
             local = b.let(f"sub i64 {loop.index}, {begin}")
-            for f in self.kernel.column:
+            for f in computed:
                 self._each_component(f, lambda value, d, f=f: self._store_packed(value, local, f.offset, d))
+
+    def _copy_column(self, f: Field, column: str, begin: str) -> None:
+        """One column of an input as it is, number by number: gathers and scatters take four times as long."""
+        b = self.b
+        slot = f.expr.param("slot")
+        row_stride, stride = self.strides[slot]
+        source = b.pointer(self.bases[slot], b.let(f"mul i64 {column}, {row_stride}"), self.real)
+        local = b.let(f"mul i64 {b.let(f'sub i64 {column}, {begin}')}, {self.kernel.width('column')}")
+        target = b.pointer(self.pack, b.let(f"add i64 {local}, {f.offset}"), self.real)
+
+        def copy(d: str) -> None:
+            place = b.pointer(source, b.let(f"mul i64 {d}, {stride}"), self.real)
+            number = b.let(f"load {self.real}, ptr {place}, align {self.layout.real_bytes}")
+            to = b.pointer(target, d, self.real)
+            b.line(f"store {self.real} {number}, ptr {to}, align {self.layout.real_bytes}")
+
+        if f.expr.dim <= UNROLL_COPY:
+            for d in range(f.expr.dim):
+                copy(str(d))
+            return
+        with b.loop("0", str(f.expr.dim), 1) as loop:
+            copy(loop.index)
 
     def _store_packed(self, value: Value, local: str, offset: int, d: int | Expr) -> None:
         """Lanes on rows: [column][component]. Lanes on columns: [vector of columns][component][lane]."""

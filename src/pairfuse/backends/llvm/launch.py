@@ -18,9 +18,15 @@ from . import layout as words
 from .compile import Binary
 from .layout import Layout
 
-# A task of this many pair-components lasts some milliseconds: long enough to hide its start, short enough that
-# an interrupt and the last thread to finish are not waited for.
-TASK_WORK = 2**27
+# Less work than this is not worth a task of its own.
+TASK_WORK = 2**23
+# Every task packs all columns: with fewer rows than this, packing takes more than a few percent of the time
+# (benchmarks/NOTES.md, "Tasks").
+TASK_ROWS = 512
+# Long calls are cut finer than that, so that a progress bar moves.
+LONG_TASK = 2**31
+# Tasks per thread: enough for a bar to move and for the last thread to end soon.
+TASKS_PER_THREAD = 4
 NO_OFFSETS = np.zeros(64, np.int64)
 STATE_SLACK = 1024  # the last vector of state may be read beyond its end
 STATE_LIMIT = 32 * 2**20  # bytes of state of one task
@@ -73,8 +79,8 @@ class Launch:
 
     def _cut_columns(self, threads: int) -> tuple[list[Task], int]:
         unit = self.schedule.block
-        wanted = max(1, min(4 * threads, int(self.work // TASK_WORK) + 1, -(-self.reduced // unit)))
-        if self.batches >= 4 * threads:
+        wanted = max(1, min(TASKS_PER_THREAD * threads, self.work // TASK_WORK + 1, -(-self.reduced // unit)))
+        if self.batches >= TASKS_PER_THREAD * threads:
             wanted = 1
         step = -(-self.reduced // (wanted * unit)) * unit
         cuts = list(range(0, self.reduced, step))
@@ -87,7 +93,10 @@ class Launch:
 
     def _cut_rows(self, threads: int) -> list[Task]:
         columns = (0, self.reduced)
-        pieces = max(1, min(self.work // (TASK_WORK // 16) + 1, max(4 * threads, self.work // TASK_WORK)))
+        rows = self.kept * self.batches
+        pieces = min(self.work // TASK_WORK + 1, max(rows // TASK_ROWS, threads))
+        if pieces > TASKS_PER_THREAD * threads:
+            pieces = max(TASKS_PER_THREAD * threads, min(pieces, self.work // LONG_TASK))
         limit = max(1, STATE_LIMIT // (8 * max(1, self.layout.state_components)))
         if self.batches >= pieces and self.kept <= limit:
             step = -(-self.batches // pieces)

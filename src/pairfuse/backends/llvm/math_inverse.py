@@ -11,7 +11,7 @@ import math
 
 from . import math_coefficients as coefficients
 from .builder import Builder, Value
-from .math_core import FORMATS, bits_of, constant, horner, two_sum
+from .math_core import FORMATS, bits_of, constant, horner_pairs, two_sum
 
 # pi as the number rounded and the rest.
 PI = {"float": (3.1415927410125732, -8.742277657347586e-08), "double": (3.141592653589793, 1.2246467991473532e-16)}
@@ -20,7 +20,7 @@ PI = {"float": (3.1415927410125732, -8.742277657347586e-08), "double": (3.141592
 def atan_near(b: Builder, t: Value) -> Value:
     """atan(t) - t, |t| <= 1/2."""
     z = b.fmul(t, t)
-    p = horner(b, z, coefficients.ATAN_F32 if t.elem == "float" else coefficients.ATAN_F64)
+    p = horner_pairs(b, z, coefficients.ATAN_F32 if t.elem == "float" else coefficients.ATAN_F64)
     return b.fmul(b.fmul(z, t), p)
 
 
@@ -80,7 +80,7 @@ def atan2(b: Builder, y: Value, x: Value) -> Value:
 
 def asin_near(b: Builder, t: Value, z: Value) -> Value:
     """asin(t) - t, z = t^2, |t| <= 1/2."""
-    p = horner(b, z, coefficients.ASIN_F32 if t.elem == "float" else coefficients.ASIN_F64)
+    p = horner_pairs(b, z, coefficients.ASIN_F32 if t.elem == "float" else coefficients.ASIN_F64)
     return b.fmul(b.fmul(z, t), p)
 
 

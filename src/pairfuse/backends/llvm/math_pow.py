@@ -12,7 +12,7 @@ import math
 
 from . import math_coefficients as coefficients
 from .builder import Builder, Value
-from .math_core import constant, horner, two_sum
+from .math_core import constant, horner_pairs, two_sum
 from .math_exp import exp
 from .math_log import log_of_parts, split, split_subnormal
 
@@ -36,7 +36,7 @@ def log_two_parts(b: Builder, e: Value, t: Value) -> tuple[Value, Value]:
     s_low = b.fmul(remainder, b.fmul(b.fsub(one, s), constant(b, t, 0.5)))  # (1 - s) / 2 = 1 / d
     z = b.fmul(s, s)
     z_low = b.fma(b.fadd(s, s), s_low, b.fma(s, s, b.fneg(z)))
-    rest = b.fma(z, horner(b, z, coefficients.POW_LOG_F64), constant(b, t, TWO_THIRDS[1]))
+    rest = b.fma(z, horner_pairs(b, z, coefficients.POW_LOG_F64), constant(b, t, TWO_THIRDS[1]))
     factor = two_product(b, (z, z_low), two_sum(b, constant(b, t, TWO_THIRDS[0]), rest))
     third, third_low = two_product(b, (s, s_low), factor)
     high, low = two_sum(b, b.fadd(s, s), third)
