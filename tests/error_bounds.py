@@ -68,6 +68,8 @@ def _estimate(node: Expr, args: list[Estimate], precision: Precision, is_root: b
         error = special(node, out, args, precision)
     else:
         error = _at_corners(function, out, args)
+    if node.name == "to_index" and args[0].value.dtype.kind == "f":  # beyond 64 bits: not defined
+        error = np.where(np.abs(args[0].value) < 2.0**62, error, 2**62)
     if out.dtype.kind in "bi":
         return Estimate(out, error)
     lost = rounding(out, _units(node.name), precision)
@@ -77,8 +79,15 @@ def _estimate(node: Expr, args: list[Estimate], precision: Precision, is_root: b
             coarse = coarse & on_grid(a.value, precision)
         lost = np.where(coarse, 0.0, lost)
     error = error + lost
+    if node.name == "sum_d":  # the order of the terms decides whether a partial sum overflows
+        size = _reference(node)(np.abs(args[0].value))
+        finite = _reference(node)(np.where(np.isfinite(args[0].value), 0.0, 1.0)) == 0
+        error = np.where(finite & (size > precision.largest), np.inf, error)
     if not is_root:  # beyond the range of the type nothing is known; a result beyond it is an infinity for both
-        error = np.where(np.abs(out) + error > precision.largest, np.where(np.isinf(out), error, np.inf), error)
+        infinite = np.isinf(out)
+        if node.name in GRID:  # a fused operation does not round, nor overflow, in between
+            infinite &= ~np.logical_and.reduce(np.broadcast_arrays(*(np.isfinite(a.value) for a in args)))
+        error = np.where(np.abs(out) + error > precision.largest, np.where(infinite, error, np.inf), error)
     return Estimate(out, error)
 
 

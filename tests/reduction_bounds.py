@@ -15,7 +15,7 @@ import numpy as np
 from error_bounds import Estimate, difference, exactly, on_grid, rounding
 
 from pairfuse.dtypes import Precision
-from pairfuse.lower.schedule import BLOCK, BLOCK_LONG
+from pairfuse.lower.schedule import BLOCK, BLOCK_LONG, UNROLL_SUMS
 
 # log-sum-exp moves its reference point only when it is exceeded by this much (ir/reductions.py, SLACK), so that an
 # exponent is at most twice this far from the way it would have taken with the final maximum.
@@ -87,7 +87,7 @@ def around(expected: np.ndarray, error: Any, precision: Precision) -> Interval:
 
 def _accumulation(size: np.ndarray, count: int, dim: int, precision: Precision) -> np.ndarray:
     """Rounding of a sum whose absolute terms add up to `size`: short sums of a block, then doubles (design.md, 5)."""
-    block = BLOCK_LONG if dim > 32 else BLOCK
+    block = BLOCK_LONG if dim > UNROLL_SUMS else BLOCK
     return rounding(size, min(count, block + 2) / 2, precision)
 
 

@@ -65,12 +65,12 @@ def cases(rng: np.random.Generator, f: Expr, intervals: Sequence[Interval], dtyp
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
 def test_operation(name: str, dtype: str, backend: str) -> None:
-    """One call of the row and one choice of places, on three sizes."""
+    """One call of the row and one choice of places, on two sizes."""
     op, rng = TABLE[name], seeded(name, dtype)
     dims, params = op.samples[rng.integers(len(op.samples))]
     places = PLACES[op.arity][0 if dtype == "float32" else rng.integers(len(PLACES[op.arity]))]
     args, intervals = arguments(places, dims, op.domain)
-    for case in cases(rng, call(name, *args, **params), intervals, dtype, rng.choice(SIZES, (3, 2))):
+    for case in cases(rng, call(name, *args, **params), intervals, dtype, rng.choice(SIZES, (2, 2))):
         check(case, backend)
 
 
@@ -114,7 +114,7 @@ LONG: dict[str, tuple[tuple[int, ...], Mapping[str, Any]]] = {
     ),
     "kron": ((10, 4), {"dimfa": (5, 2), "dimfb": (2, 2)}),
     "bspline": ((44, 1), {"k": 2}),
-    "softdtw_sqdist": ((7, 6, 1), {}),  # written out: a long one has thousands of operations
+    "softdtw_sqdist": ((4, 3, 1), {}),  # written out: a long one has thousands of operations
 }
 
 
@@ -129,13 +129,13 @@ def long_call(op: Op) -> tuple[tuple[int, ...], Mapping[str, Any]]:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_operation_on_long_vectors(name: str, backend: str) -> None:
-    """Results of more than 32 components are walked by a loop over them; the sizes take both kinds of lanes."""
+    """Results of more than 32 components are walked by a loop over them, with one of both kinds of lanes."""
     op, rng = TABLE[name], seeded(name)
     dims, params = long_call(op)
     dtype = str(rng.choice(DTYPES))
     args, intervals = arguments(PLACES[op.arity][0], dims, op.domain)
     f = call(name, *args, **params)
-    for case in cases(rng, f, intervals, dtype, [(17, 17), (2, 257) if f.dim < 60 else (2, 17)]):
+    for case in cases(rng, f, intervals, dtype, [(17, 17) if rng.random() < 0.5 else (2, 257)]):
         check(case, backend)
 
 
@@ -159,12 +159,11 @@ def test_long_vectors_that_are_folded(dtype: str, backend: str) -> None:
         call("extract", call("concat", x * y, y), start=10, size=60),
         call("argmax_d", x * y) * 0.5 + call("argmin_d", x),
     ]
-    for f in formulas:
+    for k, f in enumerate(formulas):
         slots = sorted({n.param("slot") for n in problem("sum", f).inputs})
-        new = {k: i for i, k in enumerate(slots)}
-        for m, n in ((19, 21), (2, 300)):
-            p_ = problem("sum", _renumbered(f, new), dtype=dtype)
-            check(draw_case(rng, p_, m, n, domains=[(-1.0, 1.0)] * len(slots)), backend)
+        dense = problem("sum", _renumbered(f, {s: place for place, s in enumerate(slots)}), dtype=dtype)
+        m, n = (19, 21) if (k % 2 == 0) == (dtype == "float32") else (2, 300)
+        check(draw_case(rng, dense, m, n, domains=[(-1.0, 1.0)] * len(slots)), backend)
 
 
 def _renumbered(f: Expr, new: Mapping[int, int]) -> Expr:
@@ -210,11 +209,11 @@ WITH_INDICES = [n for n, op in TABLE.items() if op.operands in ("number", "any",
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", WITH_INDICES)
-def test_operation_on_indices(name: str, dtype: str, backend: str) -> None:
+def test_operation_on_indices(name: str, backend: str) -> None:
     """Exact integers of both signs; the result as it is, and compared with another index."""
-    op, rng = TABLE[name], seeded(name, dtype)
+    op, rng = TABLE[name], seeded(name)
+    dtype = str(rng.choice(DTYPES))
     dims, params = op.samples[0]
     numbers = [index("i") - 4, index("j") - 9, call("floordiv", index("j"), 3) - index("i")]
     args = [n if d == 1 else call("tile", n, times=d) for n, d in zip(numbers, dims, strict=False)]
@@ -222,8 +221,8 @@ def test_operation_on_indices(name: str, dtype: str, backend: str) -> None:
     x, y = input_(0, "i", 1), input_(1, "j", 1)
     for g in (f + 0.0 * x * y, call("where", call("lt", f, index("i")), x, y)):
         p = problem("sum", g, over=str(rng.choice(["i", "j"])), dtype=dtype)
-        for m, n in ((17, 19), (2, 257)):
-            check(draw_case(rng, p, m, n, layouts=["plain"]), backend)
+        m, n = (17, 19) if rng.random() < 0.5 else (2, 257)
+        check(draw_case(rng, p, m, n, layouts=["plain"]), backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -241,7 +240,8 @@ def test_truth_values_as_operands(dtype: str, backend: str) -> None:
         call("logical_xor", below, index("i") < index("j")) * (p < 0.0),
         call("extract", below, start=1, size=2) * call("pad", call("elem", positive, index=0), start=1, size=2),
     ]
-    for f, (m, n) in itertools.product(formulas, ((17, 19), (3, 300))):
+    for k, f in enumerate(formulas):
+        m, n = (17, 19) if (k % 2 == 0) == (dtype == "float32") else (3, 300)
         check(draw_case(seeded(dtype), problem("sum", f, dtype=dtype), m, n), backend)
 
 
@@ -253,8 +253,8 @@ def test_index_arithmetic_is_exact_beyond_32_bits(backend: str) -> None:
     ones = np.ones((30, 1), np.float32)
     case = Case(problem("sum", f), (ones,), Sizes(30_000, 30))
     assert (run(case, backend)[0] == 30).all()
-    big = call("to_index", input_(0, "j", 1) * 1e9) * 1000 + 1
-    case = Case(problem("sum", call("eq", big - 1, call("to_index", input_(0, "j", 1) * 1e12))), (ones,), Sizes(3, 30))
+    big = call("to_index", input_(0, "j", 1) * 2.0**30) * 1024 + 1
+    case = Case(problem("sum", call("eq", big - 1, call("to_index", input_(0, "j", 1) * 2.0**40))), (ones,), Sizes(3, 30))
     assert (run(case, backend)[0] == 30).all()
 
 

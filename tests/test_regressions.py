@@ -204,7 +204,7 @@ def test_gpytorch_1543_gradient_of_a_hyperparameter_with_transposed_data() -> No
     scale = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     x_i, x_j = LazyTensor((x / scale)[:, None]), LazyTensor((x / scale)[None])
     ((-((x_i - x_j) ** 2).sum(-1)).exp() @ y).sum().backward()
-    (expected,) = torch.autograd.grad(((-torch.cdist(x / scale, x / scale) ** 2).exp() @ y).sum(), [scale])
+    (expected,) = torch.autograd.grad(((-(torch.cdist(x / scale, x / scale) ** 2)).exp() @ y).sum(), [scale])
     assert scale.grad is not None
     close(scale.grad, expected)
 
@@ -310,9 +310,7 @@ def test_geomloss_26_a_batch_is_a_loop() -> None:
     whole = (k.logsumexp(dim=2), k.argKmin(3, dim=1), k @ randn(8, 2))
     for b in range(4):
         one = (LazyTensor(x[b]) - LazyTensor(y[b])).norm2()
-        for got, expected in zip(
-            whole, (one.logsumexp(dim=1), one.argKmin(3, dim=0), one @ randn(8, 2)), strict=True
-        ):
+        for got, expected in zip(whole, (one.logsumexp(dim=1), one.argKmin(3, dim=0), one @ randn(8, 2)), strict=True):
             close(got[b], expected)
 
 
@@ -328,9 +326,8 @@ def test_torch_153799_gradients_at_odd_sizes(sizes: tuple[int, int]) -> None:
     got = (Vi(x) | Vj(y)).sumsoftmaxweight(Vj(y), dim=1)
     expected = (x @ y.T).softmax(1) @ y
     close(got.detach(), expected.detach())
-    for a, b in zip(
-        torch.autograd.grad(got.square().sum(), [x, y]), torch.autograd.grad(expected.square().sum(), [x, y]), strict=True
-    ):
+    grads = [torch.autograd.grad(a.square().sum(), [x, y]) for a in (got, expected)]
+    for a, b in zip(*grads, strict=True):
         close(a, b)
 
 

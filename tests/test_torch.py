@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pairfuse.torch import LazyTensor, Pm, Vi, Vj, index_i, index_j, where
 
@@ -118,7 +120,7 @@ def test_products() -> None:
 def test_scipy_drives_torch_operators() -> None:
     x = points(30, 3)
     k = (-(Vi(x) - Vj(x)).sqnorm2()).exp() + where(index_i() == index_j(), 0.1, 0)
-    dense = torch.exp(-torch.cdist(x, x) ** 2) + 0.1 * torch.eye(30)
+    dense = torch.exp(-(torch.cdist(x, x) ** 2)) + 0.1 * torch.eye(30)
     operator = scipy.sparse.linalg.aslinearoperator(k)
     b = points(30).numpy()
     for solve in (scipy.sparse.linalg.cg, scipy.sparse.linalg.gcrotmk):
@@ -126,8 +128,8 @@ def test_scipy_drives_torch_operators() -> None:
         assert failed == 0
         np.testing.assert_allclose(solution, np.linalg.solve(dense.numpy(), b), atol=1e-5)
     x32 = x.float()
-    single = scipy.sparse.linalg.aslinearoperator((-(Vi(x32) - Vj(x32)).sqnorm2()).exp())
-    np.testing.assert_allclose(single @ b, torch.exp(-torch.cdist(x, x) ** 2).numpy() @ b, atol=1e-5)
+    single: Any = scipy.sparse.linalg.aslinearoperator((-(Vi(x32) - Vj(x32)).sqnorm2()).exp())
+    np.testing.assert_allclose(single @ b, torch.exp(-(torch.cdist(x, x) ** 2)).numpy() @ b, atol=1e-5)
 
 
 def test_pickle_and_copies() -> None:
@@ -205,7 +207,8 @@ def test_gradients_of_K_extrema(which: str, K: int) -> None:
         found = found.movedim(axis, -2)
         missing = K - found.shape[-2]
         if missing:
-            fill = found.new_full((*found.shape[:-2], missing, found.shape[-1]), float("inf" if which == "min" else "-inf"))
+            worst = float("inf" if which == "min" else "-inf")
+            fill = found.new_full((*found.shape[:-2], missing, found.shape[-1]), worst)
             found = torch.cat([found, fill], -2)
         return found if vector else found[..., 0]
 
@@ -217,8 +220,10 @@ def test_gradients_of_K_extrema(which: str, K: int) -> None:
     for axis in (-3, -2):
         for vector in (False, True):
             same_gradients(
-                lambda *t, a=axis, v=vector: lazy(*t, a, v), lambda *t, a=axis, v=vector: dense(*t, a, v), X, Y, P
-            )
+                lambda x, y, p, a=axis, v=vector: lazy(x, y, p, a, v),
+                lambda x, y, p, a=axis, v=vector: dense(x, y, p, a, v),
+                X, Y, P,
+            )  # fmt: skip
 
 
 def test_gradients_of_weighted_reductions() -> None:
@@ -284,6 +289,22 @@ def test_components_and_choices() -> None:
         lambda x, y: torch.where(i <= j, torch.cdist(x, y).square() * j, 1e3).min(1, keepdim=True).values,
         points(5, 3), points(7, 3),
     )  # fmt: skip
+
+
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_gradients_of_any_batches(data: st.DataObject) -> None:
+    batch = tuple(data.draw(st.lists(st.sampled_from((1, 2, 3)), max_size=2)))
+    shapes = []
+    for tail in ([4, 1], [1, 6], [1, 1]):
+        lead = [data.draw(st.sampled_from((1, n))) for n in batch][data.draw(st.integers(0, len(batch))) :]
+        shapes.append([*lead, *tail, data.draw(st.sampled_from((1, 2)))])
+    name, axis = data.draw(st.sampled_from(("sum", "max", "logsumexp"))), data.draw(st.sampled_from((-3, -2)))
+    same_gradients(
+        lambda x, y, p: getattr((LazyTensor(x) - LazyTensor(y)).sin() * LazyTensor(p), name)(dim=axis),
+        lambda x, y, p: DENSE[name]((x - y).sin() * p, axis),
+        *(points(*s, seed=k) for k, s in enumerate(shapes)),
+    )
 
 
 # ---------------------------------------------------------------------- what torch asks of a function

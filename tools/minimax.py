@@ -129,6 +129,7 @@ def solve(p: Problem) -> tuple[dict[int, mpf], mpf]:
     return fixed, error
 
 
+ONE = mpf(1)
 LN2 = mp.log(2)
 PROBLEMS: dict[str, Callable[[str], Problem]] = {}
 
@@ -248,9 +249,9 @@ problem("EXP2_F32_16", lambda n: exp2_problem(n, 16, 2, 24))
 problem("EXP2_F64", lambda n: exp2_problem(n, 1, 10, 53))
 problem("EXP2_F64_8", lambda n: exp2_problem(n, 8, 6, 53, 1e-15))
 problem("LOG_F32", lambda n: log_problem(n, 9, SQRT_HALF - 1, SQRT_2 - 1, 24))
-problem("LOG_F32_WIDE", lambda n: log_problem(n, 9, mpf("-0.25"), mpf("0.5"), 24))
+problem("LOG_F32_TABLE", lambda n: log_problem(n, 3, mpf("-0.0335"), mpf("0.0626"), 24))
+problem("LOG_F64_TABLE", lambda n: log_problem(n, 8, mpf("-0.0335"), mpf("0.0626"), 53))
 problem("LOG_F64", lambda n: odd_problem(n, lambda s: 2 * mp.atanh(s), "2 atanh(x)", 6, 0.17158, 53, 2.0))
-problem("LOG_F64_WIDE", lambda n: odd_problem(n, lambda s: 2 * mp.atanh(s), "2 atanh(x)", 7, 0.2001, 53, 2.0))
 problem("POW_LOG_F64", lambda n: pow_problem(n, 7))
 problem("SIN_F32", lambda n: odd_problem(n, mp.sin, "sin x", 2, OCTANT, 24))
 problem("SIN_F64", lambda n: odd_problem(n, mp.sin, "sin x", 5, OCTANT, 53))
@@ -303,12 +304,35 @@ def power_tables(suffix: str, parts: int, bits: int) -> str:
     )
 
 
+def log_tables(suffix: str, bits: int, high_bits: int) -> str:
+    """For m in [3/4, 3/2), k the four first fraction bits of m: c_k near 1/m, so short that m c_k - 1 is exact,
+    and -log c_k in two parts, the first a multiple of 2^-high_bits.  c = 1 on both sides of m = 1."""
+    intervals = [(1 + mpf(k) / 16, 1 + mpf(k + 1) / 16) for k in range(8)]
+    intervals += [(mpf("0.5") + mpf(k) / 32, mpf("0.5") + mpf(k + 1) / 32) for k in range(8, 16)]
+    # Multiples of 1/32, so that m c - 1 fits in the format (exact below 1/16 for m >= 1, below 1/32 for m < 1); rounded up
+    # for m >= 1, so that m c - 1 has the sign of log m, and their sum does not cancel, where log m is small.
+    c = [ONE if ONE in ends else mp.nint(64 / sum(ends) + (0.5 if ends[0] > 1 else 0)) / 32 for ends in intervals]
+    high = [mp.nint(-mp.log(x) * 2**high_bits) / mpf(2) ** high_bits for x in c]
+    rest = [round_to(-mp.log(x) - h, bits) for x, h in zip(c, high, strict=True)]
+    t = [end * x - 1 for ends, x in zip(intervals, c, strict=True) for end in ends]
+    return "\n".join(
+        [
+            f"# c_k near 1/m, and -log c_k in two parts; m c_k - 1 lies in [{float(min(t)):.5f}, {float(max(t)):.5f}]",
+            tuple_text(f"LOG_INVERSES_{suffix}", c),
+            tuple_text(f"LOG_HIGH_{suffix}", high),
+            tuple_text(f"LOG_REST_{suffix}", rest),
+        ]
+    )
+
+
 def main(names: Sequence[str]) -> None:
     if not names:
         print(HEADER)
         print(power_tables("F32_16", 16, 24))
         print(power_tables("F32_8", 8, 24))
         print(power_tables("F64_8", 8, 53))
+        print(log_tables("F32", 24, 16))
+        print(log_tables("F64", 53, 41))
     for name in names or list(PROBLEMS):
         print(polynomial_text(PROBLEMS[name](name)))
 

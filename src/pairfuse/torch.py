@@ -4,7 +4,6 @@ In: torch tensors of float32 or float64 on the CPU (integers and truth values ar
 The class is the same as that of `pairfuse.numpy`: the library of the result is that of the data.
 """
 
-
 from .frontend.lazytensor import LazyTensor
 from .frontend.public import Pm, Vi, Vj, concatenate, index_i, index_j, maximum, minimum, where
 

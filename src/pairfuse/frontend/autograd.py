@@ -19,10 +19,9 @@ from torch.autograd import Function
 
 from ..ir.expr import Expr, call, input_, inputs
 from ..lower.problem import Problem, Sizes
-from ..runtime.execute import execute
 from ..transform.autodiff import vjp
 from .base import Binding, Bindings, renumbered
-from .evaluate import Settings, host_value, input_axes, sizes_of
+from .evaluate import Settings, host_value, input_axes, launch, sizes_of
 from .selected import WITH_INDEX, selection
 from .space import Space
 
@@ -68,8 +67,7 @@ def run(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     problem, sizes, settings = request
     pairs = zip(tensors, input_axes(problem), strict=False)  # what follows the last input in use is left out
     values = [host_value(Binding(t, axis), problem.dtype, sizes) for t, axis in pairs]
-    results = execute(problem, values, sizes, backend=settings.backend, progress=settings.progress)
-    return tuple(torch.from_numpy(r) for r in results)
+    return tuple(torch.from_numpy(r) for r in launch(problem, values, sizes, settings))
 
 
 class Reduce(Function):

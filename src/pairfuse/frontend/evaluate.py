@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import ShapeError, message
+from ..errors import FormulaError, ShapeError, message
+from ..ir.expr import toposort
 from ..lower.problem import Problem, Sizes
 from ..runtime import arrays
 from ..runtime.execute import execute
@@ -37,8 +38,20 @@ def evaluate(problem: Problem, bindings: Bindings, space: Space, settings: Setti
         return autograd.evaluate(problem, bindings, space, settings)
     sizes = sizes_of(space)
     values = [host_value(b, problem.dtype, sizes) for b in bindings]
-    results = execute(problem, values, sizes, backend=settings.backend, progress=settings.progress)
+    results = launch(problem, values, sizes, settings)
     return tuple([arrays.wrap(r, space.library) for r in results[: problem.record.visible]])
+
+
+def launch(problem: Problem, values: list[np.ndarray], sizes: Sizes, settings: Settings) -> tuple[np.ndarray, ...]:
+    """Every output of the problem, from the driver."""
+    try:
+        return execute(problem, values, sizes, backend=settings.backend, progress=settings.progress)
+    except RecursionError:
+        count = len(toposort(*problem.formulas))
+        hint = "reduce its parts one by one, and combine the results."
+        raise FormulaError(
+            message(f"{problem.reduction}: the formula is too large, {count} steps.", (), hint)
+        ) from None
 
 
 def sizes_of(space: Space) -> Sizes:

@@ -13,15 +13,17 @@ from typing import Any, TypeVar
 
 from ..errors import SymbolicError, message
 from ..ir.expr import Expr, const
-from ..ir.text import to_text
+from ..ir.text import parse, to_text
 from ..runtime import arrays
 from . import options
-from .base import Binding
+from .base import Binding, Bindings
 from .evaluate import dtype_of
 from .linear import LinearOperator
 from .messages import describe
 from .methods import install
-from .reduce import over_of, problem_of
+from .reduce import joined, over_of, problem_of
+from .reductions import record_of
+from .space import Space
 from .variables import parts
 
 T = TypeVar("T", bound="LazyTensor")
@@ -168,7 +170,8 @@ class LazyTensor(LinearOperator):
         return f"LazyTensor({text}, shape={self._shape}, {dtype}; reduce with dim={batch} (i) or dim={batch + 1} (j))"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._make, (self._expr, self._bindings, self._space)
+        # As text, because pickle follows nodes recursively, and formulas may be deep.
+        return from_text, (type(self), to_text(self._expr), self._bindings, self._space)
 
     def __copy__(self: T) -> T:
         return self._make(self._expr, self._bindings, self._space)
@@ -200,15 +203,37 @@ class LazyTensor(LinearOperator):
     def _not_dense(self, call: str, why: str, hint: str) -> SymbolicError:
         return SymbolicError(message(f"{call}: {why}.", f"x: {describe(self)}", hint))
 
-    def explain(self, reduction: str = "sum", dim: int | None = None) -> str:
+    def explain(
+        self,
+        reduction: str = "sum",
+        dim: int | None = None,
+        *,
+        other: Any = None,
+        K: int = 1,
+        source: bool = False,
+        machine_code: bool = False,
+    ) -> str:
         """What a reduction of this formula becomes on its way to the machine, stage by stage.
 
-        Arguments: reduction: a name of the table; dim: the axis reduced over (default: j).
+        Arguments: reduction: a name of the table; dim: the axis reduced over (default: j); other: the second formula
+        of the reductions that take one; K: of those that select several terms; source: with the LLVM IR;
+        machine_code: with the assembly.
         """
+        record = record_of(reduction)
         over = over_of(self, "explain", self.nbatchdims + 1 if dim is None else dim, None)
-        problem = problem_of((self._expr,), reduction, over, dtype_of(self._space), ())
+        exprs, space = (self._expr,), self._space
+        if record.arity == 2:
+            exprs, _, space = joined(record.name, self, self._lift(1 if other is None else other))
+        params = (("K", K),) if "K" in record.params else ()
+        problem = problem_of(exprs, record.name, over, dtype_of(space), params)
         # Loaded on demand: it takes every stage of the compiler along.
-        return importlib.import_module("pairfuse.runtime.explain").explain(problem)
+        module = importlib.import_module("pairfuse.runtime.explain")
+        return module.explain(problem, source=source, machine_code=machine_code)
+
+
+def from_text(cls: type[T], text: str, bindings: Bindings, space: Space) -> T:
+    """The symbolic tensor of a formula in text (used by pickle)."""
+    return cls._make(parse(text), bindings, space)
 
 
 def _copied(data: Any, memo: dict[int, Any]) -> Any:

@@ -86,7 +86,9 @@ def operation_error(
     if isinstance(cause, Clash):
         return cause.error(message(f"{call}: {cause.text}", operand_facts(operands), cause.hint))
     head, _, rest = str(cause).partition("\n")
-    text = head.partition(": ")[2] if head.startswith((f"{name}: ", "LazyTensor(x)")) else head
+    place, _, text = head.partition(": ")
+    if not (place.isidentifier() or place.startswith("LazyTensor(x")):
+        text = head
     hint = rest.partition("Hint: ")[2]
     if "different lengths" in text:
         hint = "vectors must have equal lengths, or length 1; select matching components, for example x[..., :2]."

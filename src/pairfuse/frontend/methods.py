@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import KeywordError, message
 from ..ir.expr import Op
-from ..ir.ops import OPS
+from ..ir.ops import TABLE
 from .base import Lazy, node
 
 L = TypeVar("L", bound="Operations")
@@ -22,9 +22,12 @@ ONE_INPUT: tuple[tuple[int, ...], ...] = ((),)
 
 # Rows without a method of their own name: pieces of other definitions, and what vectors.py and reductions.py write.
 INTERNAL = frozenset(
-    "to_real to_index arange input const index slot fold_columns shift pad repeat tile transpose extract elem elem_t "
-    "sum sum_d min_d max_d argmin_d argmax_d pow powi round mod one_hot tensordot kron "
-    "weightedsqnorm weightedsqdist bspline".split()
+    (
+        *("to_real", "to_index", "shift", "pad", "repeat", "tile", "transpose", "extract", "elem", "elem_t"),
+        *("sum", "sum_d"),
+        *("min_d", "max_d", "argmin_d", "argmax_d", "pow", "powi", "round", "mod", "one_hot"),
+        *("tensordot", "kron", "weightedsqnorm", "weightedsqdist", "bspline"),
+    )
 )
 ADD, SUB, MUL, DIV = "add", "sub", "mul", "div"
 LARGEST_WHOLE_EXPONENT = 1024  # a float exponent that is a whole number up to this is an integer power
@@ -37,7 +40,7 @@ class Operations(Lazy):
 
     if TYPE_CHECKING:  # the methods that `install` adds
 
-        def __getattr__(self: L, name: str) -> Callable[..., L]: ...
+        def __getattr__(self, name: str) -> Any: ...
 
     # Arithmetic. Exact 0, 1 and -1 leave no trace in the formula, so that sums may start from `K = 0`.
     def __add__(self: L, other: Any) -> L:
@@ -89,7 +92,7 @@ class Operations(Lazy):
                 return self._apply("sqrt")
             if exponent == -0.5:
                 return self._apply("rsqrt")
-            if exponent == int(exponent) if abs(exponent) <= LARGEST_WHOLE_EXPONENT else False:
+            if abs(exponent) <= LARGEST_WHOLE_EXPONENT and float(exponent).is_integer():
                 return self._whole_power(int(exponent))
         return self._apply("pow", exponent)
 
@@ -157,7 +160,7 @@ def _is_exactly(value: Any, number: int) -> bool:
 
 def public_rows() -> list[Op]:
     """The rows that become methods under their own name."""
-    return [op for op in OPS.values() if op.arity and op.name not in INTERNAL]
+    return [op for op in TABLE.values() if op.arity and op.name not in INTERNAL]
 
 
 def install(cls: type[Operations]) -> None:
@@ -171,20 +174,17 @@ def method_of(op: Op) -> Callable[..., Any]:
     """The method of a row: self is its first argument, parameters come last or by keyword."""
     name, others = op.name, op.arity - 1
 
-    if op.arity == 1 and not op.params:
+    def unary(self: Any) -> Any:
+        return self._make(node(name, (self._expr,), ONE_INPUT, ()), self._bindings, self._space)
 
-        def method(self: Any) -> Any:
-            return self._make(node(name, (self._expr,), ONE_INPUT, ()), self._bindings, self._space)
+    def general(self: Any, *args: Any, **params: Any) -> Any:
+        if len(args) < others or len(args) - others + len(params) != len(op.params):
+            given, taken = len(args) + len(params), others + len(op.params)
+            raise KeywordError(message(f"{signature_of(op)}: takes {taken} arguments, not {given}."))
+        named = dict(zip(op.params, args[others:], strict=False), **params)
+        return self._call(name, *args[:others], **named)
 
-    else:
-
-        def method(self: Any, *args: Any, **params: Any) -> Any:
-            if len(args) < others or len(args) - others + len(params) != len(op.params):
-                given, taken = len(args) + len(params), others + len(op.params)
-                raise KeywordError(message(f"{signature_of(op)}: takes {taken} arguments, not {given}."))
-            named = dict(zip(op.params, args[others:], strict=False), **params)
-            return self._call(name, *args[:others], **named)
-
+    method: Any = unary if op.arity == 1 and not op.params else general
     method.__name__ = name
     method.__qualname__ = f"LazyTensor.{name}"
     method.__doc__ = f"{op.doc}\n\n{signature_of(op)}"

@@ -71,12 +71,11 @@ def backend_name(name: str, backend: str | None) -> str | None:
         return backend
     if backend in GPU:
         raise UnsupportedError(
-            message(
-                f"{name}(backend={backend!r}): this version computes on the CPU.", hint="backend='auto' or 'CPU'."
-            )
+            message(f"{name}(backend={backend!r}): this version computes on the CPU.", hint="backend='auto' or 'CPU'.")
         )
     choices = ", ".join(repr(b) for b in ("auto", "CPU", *OURS))
-    raise UnsupportedError(message(f"{name}(backend={backend!r}): there is no such backend.", hint=f"choose from {choices}."))
+    text = f"{name}(backend={backend!r}): there is no such backend."
+    raise UnsupportedError(message(text, hint=f"choose from {choices}."))
 
 
 def check_ranges(ranges: Any) -> None:

@@ -86,4 +86,3 @@ def concatenate(tensors: Sequence[Any], axis: int = -1) -> LazyTensor:
 
 def _lazy(x: Any) -> LazyTensor:
     return x if isinstance(x, LazyTensor) else LazyTensor._lift(x)
-

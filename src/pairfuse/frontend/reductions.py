@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import FormulaError, ShapeError, message
-from ..ir.reductions import REDUCTIONS
+from ..ir.reductions import REDUCTIONS, Reduction
 from .base import Lazy
 from .evaluate import Settings
 from .messages import describe, operand_facts
@@ -48,13 +48,13 @@ class Reductions(Vectors):
         """The outputs of a record with K places, each of shape (..., K) or (..., K, D)."""
         if isinstance(K, bool) or not hasattr(K, "__index__") or K.__index__() < 1:
             raise ShapeError(message(f"{name}(K={K!r}): K is a whole number, at least 1.", f"x: {describe(self)}"))
-        K = K.__index__()
+        places = K.__index__()
         over = over_of(self, name, axis, dim)
 
         def run(settings: Settings) -> Any:
-            outputs = reduce(self, name, over, settings, params=(("K", K),))
+            outputs = reduce(self, name, over, settings, params=(("K", places),))
             if self._expr.dim > 1:  # a row of the result is component after component
-                outputs = tuple(v.reshape(*v.shape[:-1], self._expr.dim, K).swapaxes(-1, -2) for v in outputs)
+                outputs = tuple(v.reshape(*v.shape[:-1], self._expr.dim, places).swapaxes(-1, -2) for v in outputs)
             return outputs if many else outputs[0]
 
         return perform(self, name, run, options)
@@ -222,12 +222,7 @@ class Reductions(Vectors):
 
         Arguments: other: the second formula of those that have one; opt_arg: K of those that take it.
         """
-        for record in REDUCTIONS.values():
-            if reduction_op == record.name or reduction_op in record.aliases:
-                break
-        else:
-            names = ", ".join(REDUCTIONS)
-            raise FormulaError(message(f"reduction({reduction_op!r}): no such reduction.", hint=f"one of {names}."))
+        record = record_of(reduction_op)
         if "K" in record.params:
             return self._reduce_K(record.name, opt_arg, axis, dim, options, many=record.visible > 1)
         if record.visible > 1:
@@ -239,6 +234,14 @@ class Reductions(Vectors):
             takes = "one formula, and no other=" if name not in REDUCTIONS else "a second formula, other="
             raise FormulaError(message(f"reduction({reduction_op!r}): takes {takes}."))
         return self._reduce(name, axis, dim, options, other=self._as_weight(other, record.name))
+
+
+def record_of(name: str) -> Reduction:
+    """The record of this name, ours or KeOps'."""
+    for record in REDUCTIONS.values():
+        if name == record.name or name in record.aliases:
+            return record
+    raise FormulaError(message(f"reduction({name!r}): no such reduction.", hint=f"one of {', '.join(REDUCTIONS)}."))
 
 
 def _mean(x: Lazy, over: str, settings: Settings) -> Any:
@@ -276,8 +279,9 @@ def _twin(name: str) -> Callable[..., Any]:
 
 
 TWINS = (
-    "sum prod mean var std logsumexp sumsoftmaxweight min max argmin argmax min_argmin max_argmax "
-    "Kmin argKmin Kmin_argKmin Kmax argKmax Kmax_argKmax count_nonzero any all"
-).split()
+    *("sum", "prod", "mean", "var", "std", "logsumexp", "sumsoftmaxweight", "count_nonzero", "any", "all"),
+    *("min", "max", "argmin", "argmax", "min_argmin", "max_argmax"),
+    *("Kmin", "argKmin", "Kmin_argKmin", "Kmax", "argKmax", "Kmax_argKmax"),
+)
 for _name in TWINS:
     setattr(Reductions, f"{_name}_reduction", _twin(_name))

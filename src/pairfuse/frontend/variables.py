@@ -140,7 +140,7 @@ def _needs_rows(x: Any, axis: str) -> ShapeError:
     hint = "x[:, None] is an array of rows with one component." if x.ndim else "leave the axis out for a parameter."
     return ShapeError(
         message(
-            f"{name}(x): an {axis}-variable is an array of two axes (rows, D).",
+            f"{name}(x): {'an' if axis == 'i' else 'a'} {axis}-variable is an array of two axes (rows, D).",
             f"x: {describe_value(x)}",
             hint,
         )

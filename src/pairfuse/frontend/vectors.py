@@ -37,7 +37,7 @@ class Vectors(Operations):
     def _components(self: V, call: str, i: Any, d: Any) -> V:
         start, size, dim = _whole(i, "i"), _whole(d, "d"), self._expr.dim
         start = start + dim if start < 0 else start
-        if not (0 <= start and size >= 1 and start + size <= dim):
+        if start < 0 or size < 1 or start + size > dim:
             what = f"component {start}" if size == 1 else f"{size} components from number {start} on"
             raise self._index_error(call, f"{what} of a vector of length {dim}.", "components are numbered from 0.")
         return self._call("extract", start=start, size=size)
@@ -123,9 +123,7 @@ class Vectors(Operations):
         """The B-splines of order k at the number x, on the knots self (a vector of at least k + 2)."""
         return self._call("bspline", x, k=_whole(k, "k"))
 
-    def keops_tensordot(
-        self: V, y: Any, dimfa: Any, dimfb: Any, contfa: Any, contfb: Any, *perm: Any
-    ) -> V:
+    def keops_tensordot(self: V, y: Any, dimfa: Any, dimfb: Any, contfa: Any, contfb: Any, *perm: Any) -> V:
         """numpy.tensordot of the vectors read as arrays.
 
         Arguments: dimfa, dimfb: sizes of self and of y as arrays (row-major); contfa, contfb: axes of self that are

@@ -50,6 +50,13 @@ def component(x: Expr, d: int | Expr) -> Expr:
     return Expr(OPS["component_at"], (x, d), (), x.kind, x.axes)
 
 
+def access(node: Expr) -> tuple[Expr, int | Expr]:
+    """The leaf and the component number of a `component` or `component_at` node."""
+    if node.name == "component":
+        return node.args[0], node.param("index")
+    return node.args[0], node.args[1]
+
+
 def loop_var(depth: int) -> Expr:
     return leaf("loop_var", "index", depth=depth)
 

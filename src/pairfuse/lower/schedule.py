@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..ir.expr import Expr, toposort
 from ..ir.reductions import Machine
+from .index_range import fits_32_bits
 from .problem import Problem
 from .scalar import UNROLL, UNROLL_FOLD, UNROLL_LIST
 
@@ -32,7 +33,7 @@ class Schedule:
     cols             columns (or column vectors) taken at a time
     block            columns between two flushes of the short partial sums
     chunk            columns packed at a time
-    index_bits       size of the integers that hold row and column numbers inside the loops
+    index_bits       size of the integers of the formula, and of row and column numbers inside the loops
     split            are states merged: of the lanes of a row, of the threads that share its columns?
     unroll_state     longer vectors of the state live in memory and are renewed by a loop
     slice            columns whose terms a fold loop takes at a time, so that differences and sums fit the registers
@@ -72,7 +73,7 @@ class SizeClass:
 
     few_rows     the lanes go to the reduced axis
     split        several threads share the columns of a row; their states are merged
-    wide_index   row and column numbers need 64 bits
+    wide_index   row and column numbers need 64 bits (what a formula makes of them: lower/index_range.py)
     """
 
     few_rows: bool
@@ -128,7 +129,7 @@ def choose(problem: Problem, formulas: tuple[Expr, ...], sizes: SizeClass, targe
     block = -(-block // unit) * unit
     packed = sum(f.dim for f in problem.inputs if f.param("axis") == problem.over) or 1
     chunk = max(block, CHUNK_BYTES // (packed * size) // block * block)
-    bits = 64 if size == 8 or sizes.wide_index else 32
+    bits = 32 if size == 4 and not sizes.wide_index and fits_32_bits(formulas) else 64
     on = "reduced" if sizes.few_rows else "kept"
     width = max(1, (8 if target.registers >= 32 else 2) // rows)
     return Schedule(lanes, on, rows, cols, block, chunk, bits, sizes.split, unroll, width)

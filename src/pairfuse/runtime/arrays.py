@@ -116,13 +116,6 @@ def wrap(result: np.ndarray, kind: str | None) -> Any:
     return sys.modules["torch"].from_numpy(result) if kind == TORCH else result
 
 
-def writable_view(out: Any) -> np.ndarray | None:
-    """The memory of a caller's output array; None when it cannot be written (read-only, or not on the CPU)."""
-    if isinstance(out, np.ndarray):
-        return out.view(np.ndarray) if out.flags.writeable else None
-    return out.detach().numpy() if out.is_cpu else None
-
-
 def needs_gradient(x: Any) -> bool:
     """Whether torch follows the computations on this array."""
     return not isinstance(x, np.ndarray) and x.requires_grad

@@ -30,7 +30,7 @@ def load(key: str) -> bytes | None:
         return None
     try:
         data = (root / key).read_bytes()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file system takes
         return None
     head, code = data[: len(MAGIC) + 32], data[len(MAGIC) + 32 :]
     if head != MAGIC + hashlib.sha256(code).digest():
@@ -50,7 +50,7 @@ def store(key: str, code: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(MAGIC + hashlib.sha256(code).digest() + code)
         os.replace(temporary, root / key)
-    except OSError:
+    except (OSError, ValueError):
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)

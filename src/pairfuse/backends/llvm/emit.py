@@ -16,14 +16,14 @@ from collections.abc import Callable, Sequence
 
 from ...ir.expr import Expr
 from ...lower.kernel import Field, Kernel
-from ...lower.scalar import UNROLL, Scalarizer, loop_var
+from ...lower.scalar import UNROLL, Scalarizer, access, loop_var
 from ...lower.schedule import Schedule, Target
 from . import layout as words
 from .builder import Builder, Value
 from .finish import FinishEmitter
 from .layout import Layout
 from .pairs import PairLoops
-from .values import Values, access
+from .values import Values
 
 # The depth of the loops that the emitter opens itself lies beyond those of the formula's folds.
 COMPONENT_LOOP = 1000
@@ -289,11 +289,13 @@ class KernelEmitter:
                     self._copy_column(f, loop.index, begin)
         if not computed:
             return
+        window, self.values.window = self.values.window, range(1)  # the lanes hold columns
         with b.loop(begin, end, b.lanes) as loop, self.values.nested(self.resolve_packed):
             self.column_numbers = self.numbers(loop.index, end)
             local = b.let(f"sub i64 {loop.index}, {begin}")
             for f in computed:
                 self._each_component(f, lambda value, d, f=f: self._store_packed(value, local, f.offset, d))
+        self.values.window = window
 
     def _copy_column(self, f: Field, column: str, begin: str) -> None:
         """One column of an input as it is, number by number: gathers and scatters take four times as long."""

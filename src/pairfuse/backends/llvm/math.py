@@ -110,4 +110,4 @@ def definition(b: Builder, function: MathFunction, elem: str, symbol: str, size:
             result = b.let(f"insertvalue {result_ty} {result}, {ty} {value}, {k}")
     header = ", ".join(f"{ty} {name}" for names in params for name in names)
     lines = "\n".join(b.lines)
-    return f"define internal fastcc {result_ty} {symbol}({header}) noinline {{\nentry:\n{lines}\n  ret {result_ty} {result}\n}}\n"
+    return f"define internal fastcc {result_ty} {symbol}({header}) noinline \"frame-pointer\"=\"all\" {{\nentry:\n{lines}\n  ret {result_ty} {result}\n}}\n"

@@ -20,6 +20,8 @@ from .math_core import (
     from_bits,
     horner,
     register_lanes,
+    table_lanes,
+    table_lookup,
 )
 from .math_exp import exp, keep_tiny
 
@@ -31,41 +33,68 @@ LOG10_E = {"float": (0.4342944920063019, -1.0103049952192578e-08), "double": (0.
 LOG10_2 = {"float": (0.3010300099849701, -1.432098883924482e-08), "double": (0.3010299956639812, -2.8037281277851704e-18)}
 
 
-def log1p_tail(b: Builder, t: Value, wide: bool) -> Value:
-    """log(1 + t) - t, t in [sqrt(1/2) - 1, sqrt(2) - 1], or in [-1/4, 1/2] if `wide`."""
+def log1p_tail(b: Builder, t: Value) -> Value:
+    """log(1 + t) - t, t in [sqrt(1/2) - 1, sqrt(2) - 1]."""
     if t.elem == "float":
-        q = horner(b, t, coefficients.LOG_F32_WIDE if wide else coefficients.LOG_F32)
+        q = horner(b, t, coefficients.LOG_F32)
         return b.fmul(b.fmul(t, t), q)
     s = b.fdiv(t, b.fadd(t, constant(b, t, 2.0)))
     z = b.fmul(s, s)
     half_square = b.fmul(b.fmul(t, t), constant(b, t, 0.5))
-    rest = b.fmul(z, horner(b, z, coefficients.LOG_F64_WIDE if wide else coefficients.LOG_F64))
+    rest = b.fmul(z, horner(b, z, coefficients.LOG_F64))
     return b.fsub(b.fmul(s, b.fadd(half_square, rest)), half_square)
 
 
-def log_of_parts(b: Builder, e: Value, t: Value, wide: bool = False) -> Value:
+def log_of_parts(b: Builder, e: Value, t: Value) -> Value:
     """e ln 2 + log(1 + t)."""
     high, low = (constant(b, t, v) for v in LN2_SPLIT[t.elem])
-    tail = log1p_tail(b, t, wide)
+    tail = log1p_tail(b, t)
     return b.fma(e, high, b.fadd(t, b.fma(e, low, tail)))
 
 
 def split(b: Builder, x: Value) -> tuple[Value, Value]:
     """(e, t): x = 2^e (1 + t), for positive normal x; sqrt(1/2) <= 1 + t < sqrt(2)."""
     f = FORMATS[x.elem]
-    ix = bits_of(b, x)
-    width = b.const(f.int_elem, f.fraction)
-    e = b.ashr(b.sub(ix, b.const(f.int_elem, bits_of_constant(x.elem, math.sqrt(0.5)))), width)
-    m = from_bits(b, b.sub(ix, b.shl(e, width)))
-    return b.convert("sitofp", e, x.elem), b.fsub(m, constant(b, x, 1.0))
-
-
-def split_avx512(b: Builder, x: Value) -> tuple[Value, Value]:
-    """The same for any x with vgetexp and vgetmant: subnormals are normalised, 0 gives (-inf, 0), +inf (+inf, 0) and a
-    negative x a NaN.  3/4 <= 1 + t < 3/2."""
-    m = avx512(b, "getmant", x, immediate=0b1011)  # in [3/4, 3/2), NaN for a negative x
-    e = b.fsub(avx512(b, "getexp", x), avx512(b, "getexp", m))
+    d = above_root_half(b, x)
+    if x.elem == "float":
+        e = b.convert("sitofp", b.ashr(d, b.const(f.int_elem, f.fraction)), x.elem)
+    else:  # AVX2 has neither the shift nor the conversion for 64 bits: put e + bias below the first bit of 2^52
+        biased = b.lshr(b.add(d, b.const(f.int_elem, f.one)), b.const(f.int_elem, f.fraction))
+        magic = 2.0**f.fraction
+        shifted = from_bits(b, b.or_(biased, b.const(f.int_elem, bits_of_constant(x.elem, magic))))
+        e = b.fsub(shifted, constant(b, x, magic + f.bias))
+    fraction = b.and_(d, b.const(f.int_elem, (1 << f.fraction) - 1))
+    m = from_bits(b, b.add(fraction, b.const(f.int_elem, root_half_bits(x.elem))))
     return e, b.fsub(m, constant(b, x, 1.0))
+
+
+def root_half_bits(elem: str) -> int:
+    return bits_of_constant(elem, math.sqrt(0.5))
+
+
+def above_root_half(b: Builder, x: Value) -> Value:
+    """The bits of x less those of sqrt(1/2): e in the place of the exponent, above the fraction of the difference."""
+    return b.sub(bits_of(b, x), b.const(FORMATS[x.elem].int_elem, root_half_bits(x.elem)))
+
+
+def log_with_table(b: Builder, x: Value) -> Value:
+    """With AVX-512: log x = e ln 2 - log c_k + log(m c_k), c_k near 1/m from a register, chosen by m's first bits (P. T. P.
+    Tang, "Table-driven implementation of the logarithm function", 1990).
+
+    vgetexp and vgetmant normalise subnormals, give (-inf, 1) for 0, (inf, 1) for inf and NaN for a negative x: no branch.
+    """
+    kind = f"F{FORMATS[x.elem].bits}"
+    c, log_high, log_rest, polynomial = (
+        getattr(coefficients, name) for name in (f"LOG_INVERSES_{kind}", f"LOG_HIGH_{kind}", f"LOG_REST_{kind}", f"LOG_{kind}_TABLE")
+    )
+    m = avx512(b, "getmant", x, immediate=0b1011)  # in [3/4, 3/2)
+    e = b.fsub(avx512(b, "getexp", x), avx512(b, "getexp", m))
+    k = b.lshr(bits_of(b, m), b.const(FORMATS[x.elem].int_elem, FORMATS[x.elem].fraction - 4))
+    t = b.fma(m, table_lookup(b, k, c), constant(b, x, -1.0))
+    high, low = (constant(b, x, v) for v in LN2_SPLIT[x.elem])
+    start = b.fma(e, high, table_lookup(b, k, log_high))  # exact
+    rest = b.fma(e, low, table_lookup(b, k, log_rest))
+    return b.fadd(start, b.fadd(t, b.fma(b.fmul(t, t), horner(b, t, polynomial), rest)))
 
 
 def split_subnormal(b: Builder, x: Value) -> tuple[Value, Value]:
@@ -87,8 +116,8 @@ def log_limits(b: Builder, x: Value, y: Value) -> Value:
 
 def log(b: Builder, x: Value) -> Value:
     """In line for positive normal numbers; the others, where there are any, by a function of their own."""
-    if register_lanes(b, x.elem):
-        return log_of_parts(b, *split_avx512(b, x), wide=True)
+    if register_lanes(b, x.elem) and table_lanes(b, x.elem, 16):
+        return log_with_table(b, x)
     f = FORMATS[x.elem]
     y = log_of_parts(b, *split(b, x))
     first = 1 << f.fraction  # the bits of the smallest normal number
@@ -108,7 +137,7 @@ def log_to_base(b: Builder, x: Value, per_e: tuple[float, float], per_2: tuple[f
     """e log 2 + log(1 + t) in a base where these are multiples of `per_2` and `per_e`, given in two parts."""
     e, t = split_subnormal(b, x)
     high, low = (constant(b, x, v) for v in per_e)
-    y = b.fma(t, high, b.fma(t, low, b.fmul(log1p_tail(b, t, wide=False), high)))
+    y = b.fma(t, high, b.fma(t, low, b.fmul(log1p_tail(b, t), high)))
     high, low = (constant(b, x, v) for v in per_2)
     return log_limits(b, x, b.fma(e, high, b.fma(e, low, y) if per_2[1] else y))
 
@@ -125,8 +154,8 @@ def log1p_near(b: Builder, u: Value, low: Value) -> Value:
     """log(u + low) for positive normal u and low below its last bit."""
     f = FORMATS[u.elem]
     e, t = split(b, u)
-    exponent = b.shl(b.convert("fptosi", e, f.int_elem), b.const(f.int_elem, f.fraction))
-    scale = from_bits(b, b.sub(b.const(f.int_elem, f.one), exponent))
+    exponent = b.and_(above_root_half(b, u), b.const(f.int_elem, -(1 << f.fraction)))
+    scale = from_bits(b, b.sub(b.const(f.int_elem, f.one), exponent))  # 2^-e
     scale = b.select(b.fcmp("olt", u, constant(b, u, 2.0 ** (f.fraction + 2))), scale, constant(b, u, 0.0))
     return log_of_parts(b, e, b.fma(low, scale, t))
 

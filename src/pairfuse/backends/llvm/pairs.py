@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from ...ir.expr import Expr, leaf, toposort
 from ...ir.reductions import Slot, fold_columns
-from ...lower.scalar import UNROLL, loop_var
+from ...lower.scalar import UNROLL, access, loop_var
 from .builder import Value
-from .values import access
 
 if TYPE_CHECKING:
     from .emit import KernelEmitter

@@ -299,10 +299,3 @@ class Values:
         if elem == "i32":
             name = self.b.let(f"trunc i64 {name} to i32")
         return Value(elem, ((self.b.splat(name, elem),),))
-
-
-def access(node: Expr) -> tuple[Expr, int | Expr]:
-    """The leaf and the component number of a `component` or `component_at` node."""
-    if node.name == "component":
-        return node.args[0], node.param("index")
-    return node.args[0], node.args[1]

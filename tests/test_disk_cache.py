@@ -1,0 +1,169 @@
+"""Compiled kernels on disk: what one process has compiled the next one loads; no state of the folder is ever fatal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pairfuse.config import config
+from pairfuse.ir.expr import call, input_
+from pairfuse.lower.problem import Problem, Sizes
+from pairfuse.runtime import cache, execute
+
+FORMULA = call("tan", input_(0, "i", 2) * 0.1) + input_(1, "j", 2)
+PROBLEM = Problem((FORMULA,), "sum", "j", "float64")
+X, Y = np.linspace(0, 1, 40).reshape(20, 2), np.linspace(-1, 1, 60).reshape(30, 2)
+EXPECTED = (np.tan(X[:, None] * 0.1) + Y[None]).sum(1)
+
+
+@contextmanager
+def steps() -> Iterator[list[str]]:
+    """The names of the steps that the driver takes."""
+    seen: list[str] = []
+
+    def observer(name: str, value: object) -> None:
+        seen.append(name)
+
+    execute.observers.append(observer)
+    try:
+        yield seen
+    finally:
+        execute.observers.remove(observer)
+
+
+def computed_with(folder: object) -> list[str]:
+    """Compute with this cache folder and no kernel in memory; the steps that it took."""
+    execute.clear()
+    with config.override(cache_folder=str(folder)), steps() as seen:
+        (a,) = execute.execute(PROBLEM, (X, Y), Sizes(20, 30))
+    np.testing.assert_allclose(a, EXPECTED, rtol=1e-14)
+    return seen
+
+
+def test_an_object_is_compiled_once_and_loaded_afterwards(tmp_path: Path) -> None:
+    assert {"emit", "compile", "write", "load"} <= set(computed_with(tmp_path))
+    with config.override(cache_folder=str(tmp_path)):
+        assert cache.size()[0] == 1
+    seen = computed_with(tmp_path)
+    assert "load" in seen
+    assert not {"emit", "compile", "write"} & set(seen)
+    with config.override(cache_folder=str(tmp_path)):
+        assert cache.clear() == 1
+        assert cache.size() == (0, 0)
+    assert "compile" in computed_with(tmp_path)
+
+
+DAMAGE = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[: len(data) // 2],
+    "only the header": lambda data: data[:50],
+    "a bit flipped in the code": lambda data: data[:-99] + bytes([data[-99] ^ 1]) + data[-98:],
+    "a bit flipped in the checksum": lambda data: data[:20] + bytes([data[20] ^ 1]) + data[21:],
+    "something else": lambda data: b"\x7fELF" + os.urandom(1000),
+    "longer": lambda data: data + b"\0",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_object_costs_a_recompilation(damage: str, tmp_path: Path) -> None:
+    computed_with(tmp_path)
+    (path,) = (tmp_path / "objects").iterdir()
+    good = path.read_bytes()
+    path.write_bytes(DAMAGE[damage](good))
+    assert "compile" in computed_with(tmp_path)
+    assert path.read_bytes() != DAMAGE[damage](good), "the damaged object was not replaced"
+    assert "compile" not in computed_with(tmp_path)
+
+
+def test_a_folder_that_cannot_be_used_costs_recompilations(tmp_path: Path) -> None:
+    """No permission is of use here: tests may run as root. A file in the way, a device, a folder in an object's place."""
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    for folder in (file, file / "deeper", "/dev/null/pairfuse", "nul\0character"):
+        assert "compile" in computed_with(folder)
+        assert "compile" in computed_with(folder)
+    computed_with(tmp_path / "good")
+    (path,) = (tmp_path / "good" / "objects").iterdir()
+    path.unlink()
+    path.mkdir()
+    assert "compile" in computed_with(tmp_path / "good")
+    assert not [p for p in (tmp_path / "good" / "objects").iterdir() if p != path], "a temporary file was left"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_costs_recompilations(tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "objects").chmod(0o500)
+    assert "compile" in computed_with(tmp_path)
+
+
+def test_no_folder_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    computed_with("")
+    assert not list(tmp_path.iterdir())
+
+
+def test_types_reductions_and_instructions_have_objects_of_their_own(tmp_path: Path) -> None:
+    """Everything that changes the code is in the key."""
+    execute.clear()
+    problems = [
+        PROBLEM,
+        Problem((FORMULA,), "sum", "j", "float32"),
+        Problem((FORMULA,), "max", "j", "float64"),
+        Problem((FORMULA,), "sum", "i", "float64"),
+        Problem((FORMULA * 2.0,), "sum", "j", "float64"),
+        *(Problem((FORMULA,), "Kmin", "j", "float64", (("K", k),)) for k in (2, 3)),
+    ]
+    with config.override(cache_folder=str(tmp_path)):
+        for p in problems:
+            execute.execute(p, (X.astype(p.dtype), Y.astype(p.dtype)), Sizes(20, 30))
+        with config.override(instructions="generic"):
+            execute.execute(PROBLEM, (X, Y), Sizes(20, 30))
+        assert cache.size()[0] == len(problems) + 1
+
+
+# ---------------------------------------------------------------------- other processes
+
+PROGRAM = """
+import json, sys
+import numpy as np
+from test_disk_cache import EXPECTED, PROBLEM, X, Y, steps
+from pairfuse.lower.problem import Sizes
+from pairfuse.runtime.execute import execute
+with steps() as seen:
+    (a,) = execute(PROBLEM, (X, Y), Sizes(20, 30))
+assert np.allclose(a, EXPECTED, rtol=1e-14)
+print(json.dumps(seen))
+"""
+
+
+def process(folder: Path) -> subprocess.Popen[str]:
+    here = Path(__file__).parent
+    paths = [str(here), str(Path(cache.__file__).parents[2])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PAIRFUSE_CACHE_FOLDER": str(folder)}
+    return subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_a_second_process_loads_and_does_not_compile(tmp_path: Path) -> None:
+    """With a function of the C library in the formula, whose address is another one in each process."""
+    answers = [process(tmp_path).communicate(timeout=60)[0] for _ in range(2)]
+    assert '"compile"' in answers[0]
+    assert '"load"' in answers[1]
+    assert '"compile"' not in answers[1]
+    assert '"emit"' not in answers[1]
+
+
+def test_processes_that_start_together(tmp_path: Path) -> None:
+    """All compile, or load, the same kernel at the same time; one object is left, and no temporary file."""
+    together = [process(tmp_path) for _ in range(3)]
+    assert all('"load"' in p.communicate(timeout=60)[0] for p in together)
+    assert [p.returncode for p in together] == [0] * 3
+    assert len(list((tmp_path / "objects").iterdir())) == 1
+    assert "compile" not in computed_with(tmp_path)
