@@ -145,9 +145,7 @@ def check(case: Case, backend: str = "llvm", informative: float = 0.5) -> None:
         raise AssertionError(f"{error}\n  {backend}: {case}") from None
 
 
-def compare(
-    case: Case, actual: Sequence[np.ndarray], expected: Sequence[np.ndarray], informative: float = 0.5
-) -> None:
+def compare(case: Case, actual: Sequence[np.ndarray], expected: Sequence[np.ndarray], informative: float = 0.5) -> None:
     """Raise unless the outputs are as good as the precision allows."""
     p = case.problem
     assert len(actual) == len(expected) == len(p.record.outputs), "the number of outputs"
@@ -160,6 +158,4 @@ def compare(
 
 
 def with_dtype(case: Case, dtype: str) -> Case:
-    return replace(
-        case, problem=replace(case.problem, dtype=dtype), arrays=tuple(a.astype(dtype) for a in case.arrays)
-    )
+    return replace(case, problem=replace(case.problem, dtype=dtype), arrays=tuple(a.astype(dtype) for a in case.arrays))

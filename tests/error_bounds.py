@@ -142,7 +142,9 @@ def _at_corners(function: Callable[..., Any], out: np.ndarray, args: list[Estima
             sides.append([a.value - finite, a.value + finite])
             if a.error.dtype.kind == "f" and not np.isfinite(a.error).all():
                 # a row of the vector axis is unknown as soon as one of its components is
-                unknown = unknown | np.isinf(np.broadcast_to(a.error, np.broadcast_shapes(a.error.shape, a.value.shape)))
+                unknown = unknown | np.isinf(
+                    np.broadcast_to(a.error, np.broadcast_shapes(a.error.shape, a.value.shape))
+                )
     error = np.zeros(out.shape)
     for corner in itertools.product(*sides):
         moved = np.asarray(function(*corner))

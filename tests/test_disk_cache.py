@@ -148,12 +148,19 @@ def process(folder: Path) -> subprocess.Popen[str]:
     here = Path(__file__).parent
     paths = [str(here), str(Path(cache.__file__).parents[2])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PAIRFUSE_CACHE_FOLDER": str(folder)}
-    return subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env=environment)
+    command = [sys.executable, "-c", PROGRAM]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def answer(p: subprocess.Popen[str]) -> str:
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 0, err[-3000:]
+    return out
 
 
 def test_a_second_process_loads_and_does_not_compile(tmp_path: Path) -> None:
     """With a function of the C library in the formula, whose address is another one in each process."""
-    answers = [process(tmp_path).communicate(timeout=60)[0] for _ in range(2)]
+    answers = [answer(process(tmp_path)) for _ in range(2)]
     assert '"compile"' in answers[0]
     assert '"load"' in answers[1]
     assert '"compile"' not in answers[1]
@@ -163,7 +170,7 @@ def test_a_second_process_loads_and_does_not_compile(tmp_path: Path) -> None:
 def test_processes_that_start_together(tmp_path: Path) -> None:
     """All compile, or load, the same kernel at the same time; one object is left, and no temporary file."""
     together = [process(tmp_path) for _ in range(3)]
-    assert all('"load"' in p.communicate(timeout=60)[0] for p in together)
-    assert [p.returncode for p in together] == [0] * 3
+    for p in together:
+        assert '"load"' in answer(p)
     assert len(list((tmp_path / "objects").iterdir())) == 1
     assert "compile" not in computed_with(tmp_path)

@@ -116,7 +116,9 @@ def process(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
 
-@pytest.mark.parametrize(("side", "offset", "crash"), [("end", 99, 0), ("end", 100, 1), ("start", 0, 0), ("start", -1, 1)])
+@pytest.mark.parametrize(
+    ("side", "offset", "crash"), [("end", 99, 0), ("end", 100, 1), ("start", 0, 0), ("start", -1, 1)]
+)
 def test_the_guard_works(side: str, offset: int, crash: int) -> None:
     assert (process(READ_BEYOND, side, str(offset)).returncode < 0) == bool(crash)
 

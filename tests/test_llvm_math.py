@@ -16,7 +16,7 @@ ELEMS = ["float", "double"]
 COUNT = {"float": 6000, "double": 3000}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def cases(name: str, elem: str) -> tuple[list[np.ndarray], np.ndarray]:
     """Arguments and exact values: the same for all machines."""
     rng = np.random.default_rng(zlib.crc32(f"{name} {elem}".encode()))
@@ -59,6 +59,48 @@ def test_special_values(name: str, label: str, elem: str) -> None:
         signs |= got == 0  # 0 at 0, of either sign
     right = (vm.ulps(got, exact) <= 2) & (signs | np.isnan(exact))
     assert right.all(), [(*(a[k] for a in args), got[k], exact[k]) for k in np.flatnonzero(~right)]
+
+
+EXACT = [
+    ("exp", [0.0], [1.0]),
+    ("exp2", np.arange(-140.0, 128.0), 2.0 ** np.arange(-140.0, 128.0)),
+    ("log", [1.0], [0.0]),
+    ("log2", 2.0 ** np.arange(-140.0, 128.0), np.arange(-140.0, 128.0)),
+    ("sigmoid", [0.0], [0.5]),
+    ("cosh", [0.0], [1.0]),
+    ("cos", [0.0], [1.0]),
+    ("acos", [1.0], [0.0]),
+    ("rsqrt", [0.0, 0.25, 1.0, 4.0, np.inf], [0.0, 2.0, 1.0, 0.5, 0.0]),
+    ("tanh", [50.0, -50.0], [1.0, -1.0]),
+    ("erf", [10.0, -10.0], [1.0, -1.0]),
+]
+
+
+@pytest.mark.parametrize("elem", ELEMS)
+@pytest.mark.parametrize("label", MACHINES)
+@pytest.mark.parametrize(("name", "x", "y"), EXACT)
+def test_exact_values(name: str, x: np.ndarray, y: np.ndarray, label: str, elem: str) -> None:
+    dtype = vm.DTYPES[elem]
+    np.testing.assert_array_equal(
+        vm.vector_function(name, elem, MACHINES[label])(np.array(x, dtype)), np.array(y, dtype)
+    )
+
+
+@pytest.mark.parametrize("elem", ELEMS)
+@pytest.mark.parametrize("label", MACHINES)
+def test_powers_of_small_integers_are_exact(label: str, elem: str) -> None:
+    base, exponent = (a.ravel().astype(float) for a in np.meshgrid(np.arange(-9, 10), np.arange(0, 7)))
+    got = vm.vector_function("pow", elem, MACHINES[label])(base, exponent)
+    np.testing.assert_array_equal(got, base**exponent)
+
+
+@pytest.mark.parametrize("elem", ELEMS)
+@pytest.mark.parametrize("replicas", [1, 3, 4, 5])
+def test_replicas_are_grouped_for_calls_out_of_line(elem: str, replicas: int) -> None:
+    x = np.linspace(-2, 2, 200).astype(vm.DTYPES[elem])
+    for machine in MACHINES.values():
+        one, many = (vm.vector_function("atan2", elem, machine, r) for r in (1, replicas))
+        np.testing.assert_array_equal(one(x, x[::-1]), many(x, x[::-1]))
 
 
 @pytest.mark.parametrize("elem", ELEMS)

@@ -33,7 +33,9 @@ def seeded(*key: object) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(repr(key).encode()))
 
 
-def arguments(places: Sequence[str], dims: Sequence[int], domain: Sequence[Interval]) -> tuple[list[Expr], list[Interval]]:
+def arguments(
+    places: Sequence[str], dims: Sequence[int], domain: Sequence[Interval]
+) -> tuple[list[Expr], list[Interval]]:
     """The arguments of an operation as expressions of inputs 0, 1 ..., and the interval of every input."""
     args: list[Expr] = []
     intervals: list[Interval] = []
@@ -254,7 +256,9 @@ def test_index_arithmetic_is_exact_beyond_32_bits(backend: str) -> None:
     case = Case(problem("sum", f), (ones,), Sizes(30_000, 30))
     assert (run(case, backend)[0] == 30).all()
     big = call("to_index", input_(0, "j", 1) * 2.0**30) * 1024 + 1
-    case = Case(problem("sum", call("eq", big - 1, call("to_index", input_(0, "j", 1) * 2.0**40))), (ones,), Sizes(3, 30))
+    case = Case(
+        problem("sum", call("eq", big - 1, call("to_index", input_(0, "j", 1) * 2.0**40))), (ones,), Sizes(3, 30)
+    )
     assert (run(case, backend)[0] == 30).all()
 
 
@@ -268,4 +272,3 @@ def test_constants_of_every_kind(backend: str) -> None:
         check(Case(problem("sum", const(value)), (), Sizes(5, 1)), backend)
     check(Case(problem("sum", const(True)), (), Sizes(5, 300)), backend)
     check(Case(problem("max", const(7, "index") + index("i")), (), Sizes(300, 5)), backend)
-

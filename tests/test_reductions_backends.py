@@ -225,7 +225,9 @@ WEIGHTS = [(1, 1), (1, 3), (3, 1), (3, 3), (1, 40), (40, 1), (40, 40)]
 def test_weights_of_all_lengths(name: str, dims: tuple[int, int], backend: str) -> None:
     """The weight of the j, of the pair and of the i; positive or of both signs."""
     rng = seeded(name, dims)
-    x, y, w, v = (input_(k, axis, d) for k, (axis, d) in enumerate(zip("ijji", (*dims[:1] * 2, *dims[1:] * 2), strict=True)))
+    x, y, w, v = (
+        input_(k, axis, d) for k, (axis, d) in enumerate(zip("ijji", (*dims[:1] * 2, *dims[1:] * 2), strict=True))
+    )
     for g, dtype in ((w, "float32"), (w * v, "float64"), (v + 1.0, "float32")):
         p = problem(name, -(x - y) * (x - y), g, dtype=dtype)
         domains = [((-2.0, 2.0) if leaf.param("slot") < 2 else (0.1, 2.0)) for leaf in p.inputs]
@@ -271,4 +273,8 @@ def test_terms_of_one_axis_of_none_and_of_indices(name: str, backend: str) -> No
         over, dtype = str(rng.choice(["i", "j"])), str(rng.choice(DTYPES))
         p = problem(name, *formulas, over=over, dtype=dtype, **params(name, rng))
         check(draw_case(rng, p, 19, 23, domains=[(0.5, 1.0)] * len(p.inputs)), backend, informative=0.0)
-        check(draw_case(rng, p, *((2, 400) if over == "j" else (400, 2)), domains=[(0.5, 1.0)] * len(p.inputs)), backend, 0)
+        check(
+            draw_case(rng, p, *((2, 400) if over == "j" else (400, 2)), domains=[(0.5, 1.0)] * len(p.inputs)),
+            backend,
+            0,
+        )

@@ -1,8 +1,8 @@
-"""Compiles out[i] = f(x[i], ...) with the vector functions and measures the error, for tests and tools/accuracy_table.py.
+"""Compiles out[i] = f(x[i], ...) with the vector functions, and measures the error (tests, tools/accuracy_table.py).
 
-In: a name of the table MATH, an element type, and a target.  Out: a Python function of NumPy arrays; arguments that cover
-the range of a function; errors in ulps.  A *ulp* is the distance of two neighbouring numbers of the type at the exact
-result.
+In: a name of the table MATH, an element type, and a target.  Out: a Python function of NumPy arrays; arguments that
+cover the range of a function; errors in ulps.  A *ulp* is the distance of two neighbouring numbers of the type at the
+exact result.
 """
 
 from __future__ import annotations

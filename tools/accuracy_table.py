@@ -1,8 +1,8 @@
 """Measures the errors of the vector functions and writes the table of docs/accuracy.md.
 
-In: nothing, or the names of functions.  Out: `python tools/accuracy_table.py` rewrites the part of docs/accuracy.md between
-its two marks; with names it only prints their rows; with `--every N NAME ...` it measures every N-th float32 there is
-(N = 1: all of them, minutes for each function and machine).
+In: nothing, or the names of functions.  Out: `python tools/accuracy_table.py` rewrites the part of docs/accuracy.md
+between its two marks; with names it only prints their rows; with `--every N NAME ...` it measures every N-th float32
+there is (N = 1: all of them, minutes for each function and machine).
 
 The package must be importable (`PYTHONPATH=src`), with the packages of the extra "dev".
 """

@@ -14,16 +14,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mpmath import mp, mpf
 
 mp.prec = 200
 GRID = 24  # points of the error's grid for each coefficient
 
-Function = Callable[[mpf], mpf]
+Number = Any  # mpmath.mpf, which is no class for a type checker
+Function = Callable[[Number], Number]
 
 
-def round_to(x: mpf, bits: int) -> mpf:
+def round_to(x: Number, bits: int) -> Number:
     """x rounded to nearest, ties to even, with a significand of `bits` bits."""
     saved, mp.prec = mp.prec, bits
     try:
@@ -39,28 +41,28 @@ class Problem:
     name: str
     f: Function
     weight: Function
-    low: mpf
-    high: mpf
+    low: Number
+    high: Number
     powers: tuple[int, ...]
     bits: int
-    exact: tuple[tuple[int, float | mpf], ...] = ()  # (power, value): coefficients that are given
+    exact: tuple[tuple[int, float | Number], ...] = ()  # (power, value): coefficients that are given
     skip: int = 0  # leading powers left out of the printed tuple
     note: str = ""
 
 
-def evaluate(coefficients: dict[int, mpf], x: mpf) -> mpf:
+def evaluate(coefficients: dict[int, Number], x: Number) -> Number:
     return mp.fsum(c * x**k for k, c in coefficients.items())
 
 
-def grid_of(p: Problem, count: int) -> list[mpf]:
+def grid_of(p: Problem, count: int) -> list[Number]:
     """Chebyshev points of the interval, ends included."""
     middle, half = (p.low + p.high) / 2, (p.high - p.low) / 2
     return [middle - half * mp.cos(mp.pi * k / (count - 1)) for k in range(count)]
 
 
 def remez(
-    p: Problem, fixed: dict[int, mpf], free: Sequence[int], xs: list[mpf], fs: list[mpf], ws: list[mpf]
-) -> dict[int, mpf]:
+    p: Problem, fixed: dict[int, Number], free: Sequence[int], xs: list[Number], fs: list[Number], ws: list[Number]
+) -> dict[int, Number]:
     """The best free coefficients on the grid, given the fixed ones.
 
     The lowest free power x^k is divided out and given to the weight: what is left has a constant term, so that no
@@ -73,7 +75,7 @@ def remez(
     weight = [ws[i] * abs(xs[i]) ** lowest for i in points]
     n = len(free) + 1
     nodes = [round(k * (len(x) - 1) / (n - 1)) for k in range(n)]
-    best: dict[int, mpf] = {}
+    best: dict[int, Number] = {}
     least = mp.inf
     for _ in range(40):
         a, rhs = mp.matrix(n, n), mp.matrix(n, 1)
@@ -95,7 +97,7 @@ def remez(
     return best
 
 
-def alternation(errors: list[mpf], n: int) -> list[int] | None:
+def alternation(errors: list[Number], n: int) -> list[int] | None:
     """n points where the error alternates in sign, one extremum for each run of equal sign, the largest kept."""
     runs: list[int] = []
     for i, e in enumerate(errors):
@@ -109,13 +111,17 @@ def alternation(errors: list[mpf], n: int) -> list[int] | None:
             runs.pop(0 if abs(errors[runs[0]]) < abs(errors[runs[-1]]) else -1)
         else:  # drop the smallest extremum with its smaller neighbour: the signs go on alternating
             k = min(range(len(runs)), key=lambda j: abs(errors[runs[j]]))
-            other = k + 1 if k == 0 or (k + 1 < len(runs) and abs(errors[runs[k + 1]]) < abs(errors[runs[k - 1]])) else k - 1
+            other = (
+                k + 1
+                if k == 0 or (k + 1 < len(runs) and abs(errors[runs[k + 1]]) < abs(errors[runs[k - 1]]))
+                else k - 1
+            )
             for j in sorted((k, other), reverse=True):
                 runs.pop(j)
     return runs if len(runs) == n else None
 
 
-def solve(p: Problem) -> tuple[dict[int, mpf], mpf]:
+def solve(p: Problem) -> tuple[dict[int, Number], Number]:
     """The rounded coefficients and their largest weighted error."""
     xs = grid_of(p, GRID * (len(p.powers) + 2))
     fs, ws = [p.f(x) for x in xs], [p.weight(x) for x in xs]
@@ -144,10 +150,21 @@ def exp_problem(name: str, parts: int, last: int, bits: int, bias: float = 0.0) 
     half = LN2 / (2 * parts) * (1 + mpf(2) ** -12)
     note = f"(expm1(r) - r) / r^2 on |r| <= ln 2 / {2 * parts}, relative to e^r"
     powers = tuple(range(1, last + 3))
-    return Problem(name, lambda r: mp.expm1(r) - bias * r * r, lambda r: mp.exp(-r), -half, half, powers, bits, exact=((1, 1.0),), skip=1, note=note)
+    return Problem(
+        name,
+        lambda r: mp.expm1(r) - bias * r * r,
+        lambda r: mp.exp(-r),
+        -half,
+        half,
+        powers,
+        bits,
+        exact=((1, 1.0),),
+        skip=1,
+        note=note,
+    )
 
 
-def log_problem(name: str, last: int, low: mpf, high: mpf, bits: int) -> Problem:
+def log_problem(name: str, last: int, low: Number, high: Number, bits: int) -> Problem:
     """log(1+t) as t + t^2 P(t); the error is relative to the logarithm."""
     note = f"(log(1+t) - t) / t^2 on [{float(low):.4f}, {float(high):.4f}], relative to log(1+t)"
     powers = tuple(range(1, last + 3))
@@ -169,7 +186,7 @@ def inverse(f: Function) -> Function:
 def pow_problem(name: str, last: int) -> Problem:
     """2 atanh(s) = 2 s + 2/3 s^3 + s^5 P(s^2), relative to the last term."""
 
-    def rest(s: mpf) -> mpf:
+    def rest(s: Number) -> Number:
         return 2 * mp.atanh(s) - 2 * s - 2 * s**3 / 3
 
     powers = tuple(range(1, 2 * last + 6, 2))
@@ -182,7 +199,7 @@ def erf_problem(name: str, last: int, high: float, bits: int) -> Problem:
     """erf(x) = x + x P(x^2), relative."""
     powers = tuple(range(1, 2 * last + 2, 2))
 
-    def f(x: mpf) -> mpf:
+    def f(x: Number) -> Number:
         return mp.erf(x) - x
 
     note = f"erf(x) / x - 1 in x^2 on |x| <= {high}, relative to erf x"
@@ -222,7 +239,9 @@ def exp2_problem(name: str, parts: int, last: int, bits: int, bias: float = 0.0)
     half = mpf(1) / (2 * parts)
     note = f"(2^f - 1) / f on |f| <= 1 / {2 * parts}, relative to 2^f"
     powers = tuple(range(1, last + 2))
-    return Problem(name, lambda f: mp.expm1(f * LN2) - bias * f * f, lambda f: mpf(2) ** -f, -half, half, powers, bits, note=note)
+    return Problem(
+        name, lambda f: mp.expm1(f * LN2) - bias * f * f, lambda f: mpf(2) ** -f, -half, half, powers, bits, note=note
+    )
 
 
 def cos_problem(name: str, last: int, high: float, bits: int) -> Problem:
@@ -278,7 +297,7 @@ from __future__ import annotations
 '''
 
 
-def tuple_text(name: str, numbers: Sequence[mpf]) -> str:
+def tuple_text(name: str, numbers: Sequence[Number]) -> str:
     texts = [repr(float(x)) for x in numbers]
     line = f"{name} = ({', '.join(texts)})"
     return line if len(line) <= 120 else "\n".join([f"{name} = (", *(f"    {text}," for text in texts), ")"])
@@ -309,8 +328,8 @@ def log_tables(suffix: str, bits: int, high_bits: int) -> str:
     and -log c_k in two parts, the first a multiple of 2^-high_bits.  c = 1 on both sides of m = 1."""
     intervals = [(1 + mpf(k) / 16, 1 + mpf(k + 1) / 16) for k in range(8)]
     intervals += [(mpf("0.5") + mpf(k) / 32, mpf("0.5") + mpf(k + 1) / 32) for k in range(8, 16)]
-    # Multiples of 1/32, so that m c - 1 fits in the format (exact below 1/16 for m >= 1, below 1/32 for m < 1); rounded up
-    # for m >= 1, so that m c - 1 has the sign of log m, and their sum does not cancel, where log m is small.
+    # Multiples of 1/32, so that m c - 1 fits in the format (exact below 1/16 for m >= 1, below 1/32 for m < 1); rounded
+    # up for m >= 1, so that m c - 1 is small, and its rounding error with it, where log m is small.
     c = [ONE if ONE in ends else mp.nint(64 / sum(ends) + (0.5 if ends[0] > 1 else 0)) / 32 for ends in intervals]
     high = [mp.nint(-mp.log(x) * 2**high_bits) / mpf(2) ** high_bits for x in c]
     rest = [round_to(-mp.log(x) - h, bits) for x, h in zip(c, high, strict=True)]

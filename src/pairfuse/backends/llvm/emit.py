@@ -104,7 +104,7 @@ class KernelEmitter:
             self.bases.append(b.pointer(pointer, offset, self.real))
         with self.values.nested(self.resolve_parameter):
             self._parameters()
-            self.pairs.initialise_state()
+            self.pairs.state.initialise()
             with b.loop(self.col_begin, self.col_end, self.schedule.chunk) as chunk:
                 self._chunk(chunk.index)
             finish = b.let(f"icmp ne i64 {self.word(words.FINISH)}, 0")
@@ -124,11 +124,18 @@ class KernelEmitter:
         over = b.let(f"add i64 {begin}, {self.schedule.chunk}")
         below = b.let(f"icmp slt i64 {over}, {self.col_end}")
         end = b.let(f"select i1 {below}, i64 {over}, i64 {self.col_end}")
+        b.if_scalar(self._go_on(), lambda: self._tiles(begin, end), [])
+
+    def _go_on(self) -> str:
+        """Has nobody asked to stop?"""
+        flag = self.b.let(f"load volatile i32, ptr {self.cancel}, align 4")
+        return self.b.let(f"icmp eq i32 {flag}, 0")
+
+    def _tiles(self, begin: str, end: str) -> list[Value]:
         self._pack(begin, end)
-        with b.loop(self.row_begin, self.row_end, self.schedule.tile_rows) as tile:
-            flag = b.let(f"load volatile i32, ptr {self.cancel}, align 4")
-            go_on = b.let(f"icmp eq i32 {flag}, 0")
-            b.if_scalar(go_on, lambda: self._tile(tile.index, begin, end), [])
+        with self.b.loop(self.row_begin, self.row_end, self.schedule.tile_rows) as tile:
+            self.b.if_scalar(self._go_on(), lambda: self._tile(tile.index, begin, end), [])
+        return []
 
     def _tile(self, tile: str, begin: str, end: str) -> list[Value]:
         with self.values.nested(self.resolve_row):

@@ -1,7 +1,7 @@
 """Inverse trigonometric functions on vectors: asin, acos, atan, atan2.
 
-In: the Builder and Values.  Out: Values.  Arguments are brought to an interval around zero by the addition theorem of the
-arc tangent (one division) or by asin x = pi/2 - 2 asin sqrt((1 - x) / 2), then x + x^3 P(x^2)
+In: the Builder and Values.  Out: Values.  Arguments are brought to an interval around zero by the addition theorem of
+the arc tangent (one division) or by asin x = pi/2 - 2 asin sqrt((1 - x) / 2), then x + x^3 P(x^2)
 (W. J. Cody & W. Waite, "Software manual for the elementary functions", 1980).
 """
 
@@ -121,5 +121,3 @@ def acos(b: Builder, x: Value) -> Value:
     left = b.fadd(b.fma(b.fneg(two), t, high), b.fma(b.fneg(two), tail, high_rest))
     negative = b.fcmp("olt", x, constant(b, x, 0.0))
     return b.select(near, middle, b.select(negative, left, right))
-
-

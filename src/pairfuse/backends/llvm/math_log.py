@@ -1,8 +1,8 @@
 """Logarithms on vectors.
 
-In: the Builder and Values.  Out: Values.  x = 2^e (1 + t), log x = e ln 2 + log(1 + t), where log(1 + t) is t + t^2 P(t)
-in float32 and 2 atanh(s), s = t / (2 + t), in float64 (W. J. Cody & W. Waite, "Software manual for the elementary
-functions", 1980).
+In: the Builder and Values.  Out: Values.  x = 2^e (1 + t), log x = e ln 2 + log(1 + t), where log(1 + t) is
+t + t^2 P(t) in float32 and 2 atanh(s), s = t / (2 + t), in float64 (W. J. Cody & W. Waite, "Software manual for the
+elementary functions", 1980); with AVX-512, log itself takes a table instead (see `log_with_table`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,20 @@ from .math_core import (
 from .math_exp import exp, keep_tiny
 
 # ln 2 = HIGH + LOW, HIGH with enough low bits free for its product with an exponent to be exact.
-LN2_SPLIT = {"float": (0.693145751953125, 1.4286068203094173e-06), "double": (0.6931471803691238, 1.9082149292705877e-10)}
+LN2_SPLIT = {
+    "float": (0.693145751953125, 1.4286068203094173e-06),
+    "double": (0.6931471803691238, 1.9082149292705877e-10),
+}
 # log2 e, log10 e and log10 2 as the number rounded and the rest.
 LOG2_E = {"float": (1.4426950216293335, 1.925963033500011e-08), "double": (1.4426950408889634, 2.0355273740931033e-17)}
-LOG10_E = {"float": (0.4342944920063019, -1.0103049952192578e-08), "double": (0.4342944819032518, 1.098319650216765e-17)}
-LOG10_2 = {"float": (0.3010300099849701, -1.432098883924482e-08), "double": (0.3010299956639812, -2.8037281277851704e-18)}
+LOG10_E = {
+    "float": (0.4342944920063019, -1.0103049952192578e-08),
+    "double": (0.4342944819032518, 1.098319650216765e-17),
+}
+LOG10_2 = {
+    "float": (0.3010300099849701, -1.432098883924482e-08),
+    "double": (0.3010299956639812, -2.8037281277851704e-18),
+}
 
 
 def log1p_tail(b: Builder, t: Value) -> Value:
@@ -78,14 +87,16 @@ def above_root_half(b: Builder, x: Value) -> Value:
 
 
 def log_with_table(b: Builder, x: Value) -> Value:
-    """With AVX-512: log x = e ln 2 - log c_k + log(m c_k), c_k near 1/m from a register, chosen by m's first bits (P. T. P.
-    Tang, "Table-driven implementation of the logarithm function", 1990).
+    """With AVX-512: log x = e ln 2 - log c_k + log(m c_k), c_k near 1/m from a register, chosen by m's first bits
+    (P. T. P. Tang, "Table-driven implementation of the logarithm function", 1990).
 
-    vgetexp and vgetmant normalise subnormals, give (-inf, 1) for 0, (inf, 1) for inf and NaN for a negative x: no branch.
+    vgetexp and vgetmant normalise subnormals, give (-inf, 1) for 0, (inf, 1) for inf and NaN for a negative x: there
+    is no branch.
     """
     kind = f"F{FORMATS[x.elem].bits}"
     c, log_high, log_rest, polynomial = (
-        getattr(coefficients, name) for name in (f"LOG_INVERSES_{kind}", f"LOG_HIGH_{kind}", f"LOG_REST_{kind}", f"LOG_{kind}_TABLE")
+        getattr(coefficients, name)
+        for name in (f"LOG_INVERSES_{kind}", f"LOG_HIGH_{kind}", f"LOG_REST_{kind}", f"LOG_{kind}_TABLE")
     )
     m = avx512(b, "getmant", x, immediate=0b1011)  # in [3/4, 3/2)
     e = b.fsub(avx512(b, "getexp", x), avx512(b, "getexp", m))

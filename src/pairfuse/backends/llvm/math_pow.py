@@ -1,6 +1,6 @@
 """x^y on vectors, with the special cases of C.
 
-In: the Builder and Values.  Out: a Value.  |x|^y = e^(y log |x|).  In float64 the logarithm is computed as the sum of two
+In: the Builder and Values.  Out: a Value.  |x|^y = e^(y log |x|).  In float64 the logarithm is the sum of two
 doubles, right to about 2^-66, by 2 atanh(s) with its first two terms in extended precision (T. J. Dekker, "A
 floating-point technique for extending the available precision", 1971), since y log |x| reaches 745 and its absolute
 error is the relative error of the result.  In float32 plain float64 vectors are enough.

@@ -1,7 +1,7 @@
 """Square roots on vectors: sqrt, and rsqrt with 0 at 0.
 
-In: the Builder and Values.  Out: Values.  With AVX-512 rsqrt takes the instruction's 14 bits and doubles them by Newton's
-iteration, once for float32 and twice for float64; elsewhere it is 1 / sqrt(x), of two correctly rounded instructions.
+In: the Builder and Values.  Out: Values.  With AVX-512 rsqrt takes the instruction's 14 bits and doubles them by
+Newton's iteration, once for float32 and twice for float64; elsewhere it is 1 / sqrt(x), of two correctly rounded instructions.
 """
 
 from __future__ import annotations

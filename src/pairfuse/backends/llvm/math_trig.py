@@ -2,8 +2,8 @@
 
 In: the Builder and Values.  Out: Values.  x = n pi/2 + r + s, |r| <= pi/4, s the rounding error of r, by pi/2 in three
 parts and fused operations (W. J. Cody & W. Waite, "Software manual for the elementary functions", 1980), then a
-polynomial of the sine or of the cosine.  Beyond `LIMITS` the C library's function serves, lane by lane, in a path that is
-entered only where such an argument occurs.
+polynomial of the sine or of the cosine.  Beyond `LIMITS` the C library's function serves, lane by lane, in a path that
+is entered only where such an argument occurs.
 """
 
 from __future__ import annotations

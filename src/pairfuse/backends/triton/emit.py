@@ -23,7 +23,7 @@ from .source import Source
 COMPONENTS = 16  # components of the result that one program computes
 COMPONENT_LOOP = 1000  # the number of the component block is loop variable COMPONENT_LOOP
 
-HEADER = '''\
+HEADER = """\
 import triton
 import triton.language as tl
 from triton.language.extra import libdevice
@@ -52,7 +52,7 @@ def _first_max(v1, i1, v2, i2):
     take = (v2 > v1) | ((v2 == v1) & (i2 < i1))
     return tl.where(take, v2, v1), tl.where(take, i2, i1)
 
-'''
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +286,9 @@ class TritonEmitter:
 
     def _store_state(self, state: dict[Expr, str]) -> None:
         for k, key in enumerate(self._components()):
-            self.source.line(f"tl.store(state + {self._state_place(k, 'part')}, {state[key]}.to(tl.float64), row < kept)")
+            self.source.line(
+                f"tl.store(state + {self._state_place(k, 'part')}, {state[key]}.to(tl.float64), row < kept)"
+            )
 
     def _finish(self, state: dict[Expr, str]) -> None:
         """finalize in float64, and store."""

@@ -15,7 +15,10 @@ import numpy as np
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{n: getattr(np, n) for n in ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "floor", "ceil", "trunc")},
+    **{
+        n: getattr(np, n)
+        for n in ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "floor", "ceil", "trunc")
+    },
     **{n: getattr(np, n) for n in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
     **{"asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "pow": np.power},
     "erf": lambda x: _erf(x).astype(x.dtype),

@@ -33,8 +33,14 @@ def rows_of_grid(kept: int, rows: int, sizes: Sizes) -> int:
 
 
 def launch(
-    binary: Binary, kernel: Kernel, tile: Tile, blocks: int, components: int, tensors: Sequence[Any],
-    outputs: Sequence[Any], sizes: Sizes,
+    binary: Binary,
+    kernel: Kernel,
+    tile: Tile,
+    blocks: int,
+    components: int,
+    tensors: Sequence[Any],
+    outputs: Sequence[Any],
+    sizes: Sizes,
 ) -> None:
     """Fill the outputs, contiguous tensors of shape (*batch, kept, dim)."""
     import torch
