@@ -24,6 +24,7 @@ from pairfuse.transform.expand import expand
 BACKENDS = ("llvm",)  # all but the reference, to which they are compared
 DTYPES = ("float32", "float64")
 SIZES = (1, 2, 17, 257)
+BATCHES = ("none", "mixed", "parameters")
 LAYOUTS = ("plain", "fortran", "reversed", "sliced", "stretched", "record")
 Interval = tuple[float, float]
 

@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conformance import BACKENDS, DTYPES, SIZES, Case, Interval, check, draw_case, problem, run
+from conformance import BACKENDS, BATCHES, DTYPES, SIZES, Case, Interval, check, draw_case, problem, run
 
 from pairfuse.ir.expr import Expr, Op, call, const, index, input_, inputs, substitute
 from pairfuse.ir.ops import TABLE
 from pairfuse.lower.problem import Sizes
 
 NAMES = list(TABLE)
-BATCHES = ("none", "mixed", "parameters")
 # Where each argument of an operation comes from: a row of x_i, of y_j, the parameters, or a sum of the first two.
 PLACES: dict[int, tuple[tuple[str, ...], ...]] = {
     1: (("ij",), ("i",), ("j",), ("p",)),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from conformance import BACKENDS, DTYPES, LAYOUTS, SIZES, Case, check, draw_case, problem, run
+from conformance import BACKENDS, BATCHES, DTYPES, LAYOUTS, SIZES, Case, check, draw_case, problem, run
 
 from pairfuse.config import config
 from pairfuse.ir.expr import Expr, call, index, input_, inputs, substitute
@@ -21,7 +21,6 @@ from pairfuse.lower.problem import Sizes
 NAMES = sorted(REDUCTIONS)
 LISTS = [n for n in NAMES if REDUCTIONS[n].params]
 WEIGHTED = [n for n in NAMES if REDUCTIONS[n].arity == 2]
-BATCHES = ("none", "mixed", "parameters")
 
 
 def seeded(*key: object) -> np.random.Generator:

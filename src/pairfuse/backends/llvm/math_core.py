@@ -84,6 +84,13 @@ def float_of_bits(elem: str, bits: int) -> float:
     return math.ldexp(1.0 + (bits & (1 << f.fraction) - 1) / 2.0**f.fraction, (bits >> f.fraction) - f.bias)
 
 
+def not_positive_normal(b: Builder, x: Value) -> Value:
+    """Zeros, subnormals, negative numbers, infinities and NaNs, by one comparison of the bits."""
+    f = FORMATS[x.elem]
+    first = 1 << f.fraction  # the bits of the smallest normal number
+    return b.icmp("uge", b.sub(bits_of(b, x), b.const(f.int_elem, first)), b.const(f.int_elem, f.infinity - first))
+
+
 def horner(b: Builder, x: Value, coefficients: Sequence[float]) -> Value:
     """c0 + x (c1 + x (c2 + ...)): the fewest instructions; in line, the replicas of the tile fill its latency."""
     acc = constant(b, x, coefficients[-1])

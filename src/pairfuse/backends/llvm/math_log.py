@@ -19,6 +19,7 @@ from .math_core import (
     constant,
     from_bits,
     horner,
+    not_positive_normal,
     register_lanes,
     table_lanes,
     table_lookup,
@@ -129,11 +130,8 @@ def log(b: Builder, x: Value) -> Value:
     """In line for positive normal numbers; the others, where there are any, by a function of their own."""
     if register_lanes(b, x.elem) and table_lanes(b, x.elem, 16):
         return log_with_table(b, x)
-    f = FORMATS[x.elem]
     y = log_of_parts(b, *split(b, x))
-    first = 1 << f.fraction  # the bits of the smallest normal number
-    offset = b.sub(bits_of(b, x), b.const(f.int_elem, first))
-    special = b.icmp("uge", offset, b.const(f.int_elem, f.infinity - first))
+    special = not_positive_normal(b, x)
 
     def rare() -> list[Value]:
         def body(inner: Builder, args: list[Value]) -> Value:
