@@ -9,12 +9,13 @@ and must be the first of equals where the terms are exact.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from error_bounds import Estimate, difference, exactly, on_grid, rounding
 
-from pairfuse.dtypes import Precision
+from pairfuse.dtypes import FLOAT64, Precision
 from pairfuse.lower.schedule import BLOCK, BLOCK_LONG, UNROLL_SUMS
 
 # log-sum-exp moves its reference point only when it is exceeded by this much (ir/reductions.py, SLACK), so that an
@@ -91,13 +92,24 @@ def _accumulation(size: np.ndarray, count: int, dim: int, precision: Precision) 
     return rounding(size, min(count, block + 2) / 2, precision)
 
 
+def _reference_sum(size: np.ndarray, count: int) -> np.ndarray:
+    """Rounding of the same sum by NumPy, which adds the rows of an array in float64 one after the other."""
+    return np.where(np.isfinite(size), size, 0) * (count * FLOAT64.epsilon / 2)
+
+
+def _total(x: np.ndarray) -> np.ndarray:
+    """The sum over the columns, in long double where there is such a type."""
+    return np.sum(x, axis=-2, dtype=np.longdouble).astype(np.float64)
+
+
 def _sum(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
     x = f[0]
-    size = np.abs(x.value).sum(-2)
-    error = x.error.sum(-2) + _accumulation(size, x.value.shape[-2], x.value.shape[-1], precision)
-    low, high = around(expected[0], error, precision)
+    size, total, count = np.abs(x.value).sum(-2), _total(x.value), x.value.shape[-2]
+    assert_between(expected[0], *around(total, _reference_sum(size, count), precision), "sum, by the reference")
+    error = x.error.sum(-2) + _accumulation(size, count, x.value.shape[-1], precision)
+    low, high = around(total, error, precision)
     exact = (x.error == 0).all(-2) & on_grid(x.value, precision).all(-2) & on_grid(size, precision)
-    return [(np.where(exact, expected[0], low), np.where(exact, expected[0], high))]
+    return [(np.where(exact, total, low), np.where(exact, total, high))]
 
 
 def _prod(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
@@ -134,54 +146,64 @@ def _count(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precisi
 # ---------------------------------------------------------------------- exponentials
 
 
-def _exponentials(x: Estimate, precision: Precision) -> tuple[np.ndarray, np.ndarray]:
-    """exp(F - max F), and its relative error: of F, of the differences, of the exponentials.
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """s = sum of exp(F - m) G and t = sum of exp(F - m), the sums of absolute terms for s, and the errors of both."""
 
-    A term is an exponential, times another one whenever the reference point moves, by SLACK at least, and in the merge.
-    """
+    m: np.ndarray
+    s: np.ndarray
+    size: np.ndarray
+    s_error: np.ndarray
+    t: np.ndarray
+    t_error: np.ndarray
+    count: int
+
+
+def _weighted(f: list[Estimate], precision: Precision) -> Weighted:
+    """An exponential is taken once for a term, again whenever the reference point moves, by SLACK at least, and in the
+    merge; the way of the exponent over these points is at most 2 SLACK longer than the straight one."""
+    x, g = f[0], f[1] if len(f) > 1 else exactly(1.0)
     largest = precision.largest
     m = np.clip(np.fmax.reduce(x.value, axis=-2, keepdims=True, initial=-largest), -largest, largest)
     e = np.exp(x.value - m)
     way = np.where(np.isfinite(x.value), np.abs(x.value - m), 0) + 2 * SLACK
     half = precision.epsilon / 2 * (2 if precision.name == "float64" else 1)
-    relative = np.expm1(x.error + half * (way + 4 * (2 + way / SLACK)))
-    return e, np.where(e == 0, 0, relative)
-
-
-def _weighted(f: list[Estimate], precision: Precision) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """sum of exp(F - m) G and its error; sum of exp(F - m) and its error."""
-    e, relative = _exponentials(f[0], precision)
-    g = f[1] if len(f) > 1 else exactly(1.0)
-    count = e.shape[-2]
+    relative = np.where(e == 0, 0, np.expm1(x.error + half * (way + 4 * (2 + way / SLACK))))
     terms = e * g.value
-    size = np.abs(terms).sum(-2)
-    error = (np.abs(terms) * relative + e * (1 + relative) * g.error).sum(-2)
-    error += _accumulation(size, count, terms.shape[-1], precision)
-    total = e.sum(-2)
-    total_error = (e * relative).sum(-2) + _accumulation(total, count, e.shape[-1], precision)
-    return terms.sum(-2), error, total, total_error
+    count, size, t = e.shape[-2], np.abs(terms).sum(-2), _total(e)
+    s_error = (np.abs(terms) * relative + e * (1 + relative) * g.error).sum(-2)
+    s_error += _accumulation(size, count, terms.shape[-1], precision)
+    t_error = (e * relative).sum(-2) + _accumulation(t, count, e.shape[-1], precision)
+    return Weighted(m[..., 0, :], _total(terms), size, s_error, t, t_error, count)
 
 
-def _logarithm(expected: np.ndarray, s: np.ndarray, error: np.ndarray, precision: Precision) -> Interval:
+def _logarithm(m: np.ndarray, s: np.ndarray, error: np.ndarray, precision: Precision) -> Interval:
     """m + log(s), where s has this error."""
     relative = np.where(error == 0, 0, error / np.abs(s))
     change = np.where(relative < 1, -np.log1p(-np.minimum(relative, 1)), np.inf)
     change = np.where(np.isfinite(s), change, 0) + rounding(np.log(np.abs(s)), 2.0, precision)
-    return around(expected, np.where(np.isnan(s), 0, change), precision)
+    return around(m + np.log(s), np.where(np.isnan(s), 0, change), precision)
 
 
 def _logsumexp(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
-    s, error, _, _ = _weighted(f, precision)
-    return [_logarithm(expected[0], s, error, precision)]
+    w = _weighted(f, precision)
+    by_reference = _logarithm(w.m, w.s, w.s_error + _reference_sum(w.size, w.count), precision)
+    assert_between(expected[0], *by_reference, "logsumexp, by the reference")
+    return [_logarithm(w.m, w.s, w.s_error, precision)]
 
 
 def _softmax(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
-    a, a_error, b, b_error = _weighted(f, precision)
-    relative = b_error / b
-    ratio = np.abs(a / b)
-    error = np.where(relative < 1, (a_error / b + ratio * relative) / (1 - np.minimum(relative, 1)), np.inf)
-    error = np.where(np.isfinite(expected[0]), error + rounding(ratio, 2.0, precision), 0)
-    return [around(expected[0], error, precision), _logarithm(expected[1], b, b_error, precision)]
+    w = _weighted(f, precision)
+
+    def quotient(s_error: np.ndarray, t_error: np.ndarray) -> Interval:
+        ratio, relative = w.s / w.t, t_error / w.t
+        error = (s_error / w.t + np.abs(ratio) * relative) / (1 - np.minimum(relative, 1))
+        error = np.where(relative < 1, error, np.inf)
+        return around(ratio, np.where(np.isfinite(ratio), error + rounding(ratio, 2.0, precision), 0), precision)
+
+    s_loose, t_loose = w.s_error + _reference_sum(w.size, w.count), w.t_error + _reference_sum(w.t, w.count)
+    assert_between(expected[0], *quotient(s_loose, t_loose), "softmax, by the reference")
+    return [quotient(w.s_error, w.t_error), _logarithm(w.m, w.t, w.t_error, precision)]
 
 
 SUMMED = {

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pairfuse
 from pairfuse import catalogue, info
 from pairfuse.errors import PairfuseError
 from pairfuse.runtime.explain import explain_text

@@ -61,8 +61,8 @@ class Schedule:
 
 # Packed columns that one thread holds: half of a common second-level cache (benchmarks/NOTES.md, "Chunks").
 CHUNK_BYTES = 256 * 1024
-# Short sums run over this many columns before they are added to the long ones. 16 keeps the error of float32 sums below
-# 2.7e-7 whatever their length, equal terms included (32: 5e-7), and costs under 2 % (benchmarks/NOTES.md, "Accumulation").
+# Short sums run over this many columns before they are added to the long ones. 16 keeps the error of float32 sums
+# below 2.7e-7 whatever their length, equal terms included (32: 5e-7) (benchmarks/NOTES.md, "Accumulation").
 BLOCK = 16
 BLOCK_LONG = 128
 

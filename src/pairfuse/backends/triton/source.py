@@ -17,18 +17,23 @@ from ...lower.scalar import free_loops, loop_var
 
 Resolver = Callable[[Expr], str]
 
-INTEGER_OPS = {"add": "+", "sub": "-", "mul": "*", "floordiv": "//"}
-TESTS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+# float32 by the units of the processor: 2 ulp, and for exp one more for every 8 by which its argument differs from 0.
+# Elsewhere, and for all other functions, the templates of the table name the device library.
+FAST_FLOAT32 = {"exp": "tl.exp({0})", "exp2": "tl.exp2({0})", "sqrt": "tl.sqrt({0})"}
 
 
 class Source:
-    """Lines of one kernel under construction, and the names of the values known in the current scope."""
+    """Lines of one kernel under construction, and the names of the values known in the current scope.
 
-    def __init__(self, real: str, resolve: Resolver):
-        self.real = real
+    real, index   Triton's names of the types
+    scalar        are values single numbers? So they are in a function that folds blocks.
+    """
+
+    def __init__(self, real: str, index: str, resolve: Resolver, spans: Callable[[Expr], set[str]], scalar: bool = False):
+        self.real, self.index = real, index
         self.lines: list[str] = []
         self.indent = 1
-        self.resolve = resolve
+        self.resolve, self.spans, self.scalar = resolve, spans, scalar
         self.scopes: list[dict[Expr, str]] = [{}]
         self.loops: dict[int, str] = {}
         self._free: dict[Expr, frozenset[int]] = {}
@@ -106,51 +111,42 @@ class Source:
         if node.name in ("component", "component_at", "index"):
             return self.resolve(node)
         args = [self._known(a) for a in node.args]
-        if node.name == "fold_columns":
-            return self.let(self.folded(node.param("fold"), args[0], node.kind))
+        if node.name == "fold_columns":  # a pair has a state of its own: its block is one column
+            return args[0]
         return self.let(self._applied(node, args))
 
     def _known(self, node: Expr) -> str:
         return self.find(node) or self(node)
 
     def _constant(self, node: Expr) -> str:
+        """A block of one number, and not a Python number, which has no type of ours."""
         value = node.param("value")
-        if node.kind == "index":
-            return str(value)
-        if node.kind == "bool":
-            return self.let(f"tl.full((1, 1), {value}, tl.int1)")
-        text = repr(float(value)) if math.isfinite(value) else f'float("{value}")'
-        # a block and not a Python number, of which Triton would make a float32 in some places
-        return self.let(f"tl.full((1, 1), {text}, {self.real})")
+        kind = {"index": self.index, "bool": "tl.int1"}.get(node.kind, self.real)
+        if node.kind == "real":
+            value = repr(float(value)) if math.isfinite(value) else f'float("{value}")'
+        return self.let(f"tl.cast({value}, {kind})" if self.scalar else f"tl.full((1, 1), {value}, {kind})")
 
     def _applied(self, node: Expr, args: list[str]) -> str:
-        if node.name == "floordiv" and node.kind == "index":
+        integral = node.args[-1].kind == "index"
+        if node.name == "floordiv" and integral:
             return f"_floordiv({args[0]}, {args[1]})"
-        template = node.op.triton
+        template = (node.op.triton_int if integral else None) or node.op.triton
+        if self.real == "tl.float32" and not integral:
+            template = FAST_FLOAT32.get(node.name, template)
         if template is None:
             raise CompileError(f"operation {node.name} has no Triton form")
-        return template.format(*args).replace(".to(real)", f".to({self.real})").replace(".to(index)", ".to(tl.int64)")
+        return template.format(*args).replace(".to(real)", f".to({self.real})").replace(".to(index)", f".to({self.index})")
 
-    # ------------------------------------------------------------------ folds
-    def folded(self, fold: str, x: str, kind: str) -> str:
-        """Fold the columns of a block; columns beyond the last count as the neutral element."""
-        neutral = {"sum": "0", "prod": "1", "min": 'float("inf")', "max": 'float("-inf")'}[fold]
-        full = f"tl.broadcast_to({x}, (BM, BN))"
-        if fold in ("min", "max"):  # NaN is passed over
-            full = f"tl.where({x} == {x}, {full}, {neutral})"
-        kept = f"tl.where(valid, {full}, {neutral})"
-        if fold == "prod":
-            return f"tl.reduce({kept}, 1, _times, keep_dims=True)"
-        return f"tl.{fold}({kept}, 1, keep_dims=True)"
-
+    # ------------------------------------------------------------------ loops over components
     def _fold_loop(self, node: Expr) -> str:
         fold, size, depth = node.param("fold"), node.param("size"), node.param("depth")
         (body,) = node.args
         self.hoist(body, depth)
-        shape = f"({'BM' if 'row' in self.spans(body) else 1}, {'BN' if 'column' in self.spans(body) else 1})"
+        spans = self.spans(body)
+        shape = f"({'BM' if 'row' in spans else 1}, {'BN' if 'column' in spans else 1})"
         worst = {"sum": "0", "min": 'float("inf")', "max": 'float("-inf")'}[fold.removeprefix("arg")]
         acc = self.let(f"tl.full({shape}, {worst}, {self.real})")
-        place = self.let(f"tl.full({shape}, 0, tl.int64)") if fold.startswith("arg") else ""
+        place = self.let(f"tl.full({shape}, 0, {self.index})") if fold.startswith("arg") else ""
         index = self.fresh("d")
         with self.block(f"for {index} in range({size}):"):
             self.loops[depth] = index
@@ -162,12 +158,10 @@ class Source:
                 self.line(f"{acc} = tl.{name}({acc}, {x}, propagate_nan=tl.PropagateNan.ALL)")
             else:
                 better = self.let(f"{x} {'<' if fold == 'argmin' else '>'} {acc}")
-                self.line(f"{place} = tl.where({better}, {self(loop_var(depth))}, {place})")
+                self.line(f"{place} = tl.where({better}, {self(loop_var(depth))}, {place}).to({self.index})")
                 self.line(f"{acc} = tl.where({better}, {x}, {acc})")
             del self.loops[depth]
         return place or acc
-
-    spans: Callable[[Expr], set[str]]
 
     def hoist(self, body: Expr, depth: int) -> None:
         """Write what does not depend on the loop before it."""
