@@ -121,6 +121,20 @@ def test_a_shared_row_of_vectors(name: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["sum", "logsumexp", "Kmax_argKmax"])
+def test_few_rows_of_many_batches(name: str, backend: str) -> None:
+    """With batches for all threads nobody shares a row's columns: a task merges the lanes of many batches itself."""
+    x, y = input_(0, "i", 1), input_(1, "j", 1)
+    for count, dtype in ((1, "float32"), (2, "float64")):
+        p = problem(name, x * y, dtype=dtype, **({"K": 3} if name in LISTS else {}))
+        for m, batches in ((1, 300), (3, 41), (2, 7)):
+            rng = seeded(name, m)
+            arrays = tuple(rng.normal(size=(batches, n, 1)).astype(dtype) for n in (m, 300))
+            with config.override(threads=count):
+                check(Case(p, arrays, Sizes(m, 300, (batches,))), backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_ties_across_lanes_and_threads_go_to_the_first(backend: str) -> None:
     """One minimum per row, repeated in every lane and every part: the first index wins."""
     y = np.tile(np.array([3.0, 1.0, 2.0], np.float32), 7000)[:, None]

@@ -125,6 +125,23 @@ def test_a_failure_in_a_task_reaches_the_caller_and_the_pool_lives_on() -> None:
     assert sorted(seen) == list(range(100))
 
 
+def test_many_small_batches_are_few_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task costs some microseconds: batches of one row, too, are taken many at a time."""
+    seen: list[int] = []
+    plain = execute._run
+
+    def counted(launch: execute.Launch, *others: object) -> None:
+        seen.append(len(launch.tasks))
+        plain(launch, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(execute, "_run", counted)
+    for m, n in ((1, 300), (17, 20), (3, 2)):
+        x, y = np.ones((5000, m, 3), "float32"), np.ones((5000, n, 3), "float32")
+        (a,) = execute.execute(problem("sum", X * Y), (x, y), Sizes(m, n, (5000,)))
+        assert (a == n).all()
+    assert max(seen) <= 200
+
+
 # ---------------------------------------------------------------------- fork
 
 FORK = """

@@ -13,11 +13,13 @@ A stage hands its results to the later ones through `field` leaves, numbered by 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..ir.expr import Expr, Op, leaf, register, toposort, with_args
 from ..ir.reductions import Machine, Slot
+from ..ir.text import to_text
 from .problem import Problem
 
 register(Op("field", 0, lambda stage, offset, dim, axis: dim, doc="A value that an earlier stage has stored."))
@@ -58,13 +60,22 @@ class Kernel:
         lines = [f"kernel {self.problem.reduction} over {self.problem.over}, {self.problem.dtype}"]
         for stage in ("parameter", "row", "column"):
             for f in self.fields(stage):
-                lines.append(f"  {stage:9} [{f.offset}:{f.offset + f.expr.dim}] = {f.expr!r}")
+                lines.append(f"  {stage:9} [{f.offset}:{f.offset + f.expr.dim}] = {_text(f.expr)}")
         for k, term in enumerate(self.terms):
-            lines.append(f"  pair      F{k}[{term.dim}] = {term!r}")
+            lines.append(f"  pair      F{k}[{term.dim}] = {_text(term)}")
         for s in self.slots:
             kind = "sum" if s.additive else s.kind
             lines.append(f"  state     {s.name}[{s.dim}] = {s.init} ({kind})")
         return "\n".join(lines)
+
+
+_FIELD = re.compile(r"field\(axis='\w', dim=(\d+), offset=(\d+), stage='(\w+)'\)")
+
+
+def _text(expr: Expr) -> str:
+    """The text of an expression in one line, a field as the place where it is stored: row[0:3]."""
+    line = to_text(expr, separator="; ")
+    return _FIELD.sub(lambda m: f"{m[3]}[{m[2]}:{int(m[2]) + int(m[1])}]", line)
 
 
 class _Stage:

@@ -64,8 +64,8 @@ def loop_var(depth: int) -> Expr:
 class Scalarizer:
     """Writes components of vector expressions; one instance for the formulas of one kernel."""
 
-    def __init__(self, unroll: int = UNROLL):
-        self.unroll = unroll
+    def __init__(self, unroll: int = UNROLL, unroll_fold: int = UNROLL_FOLD):
+        self.unroll, self.unroll_fold = unroll, unroll_fold
         self.depth = 0
         self._known: dict[tuple[Expr, int | Expr], Expr] = {}
 
@@ -101,7 +101,7 @@ class Scalarizer:
 
     def fold(self, kind: str, size: int, body: Callable[[int | Expr], Expr]) -> Expr:
         """Fold body(k) over k in range(size): written out, or as a loop."""
-        if size <= UNROLL_FOLD:
+        if size <= self.unroll_fold:
             return _written_out(kind, [body(k) for k in range(size)])
         depth = self.depth
         self.depth += 1

@@ -84,10 +84,11 @@ class Pool:
         helpers = min(threads, len(tasks)) - (1 if along else 0)
         finished = threading.Semaphore(0)
         self._ensure(helpers)
-        for _ in range(helpers):
-            self._queue.put((job, finished))
-        pending = helpers
+        pending = 0
         try:
+            for _ in range(helpers):
+                self._queue.put((job, finished))
+                pending += 1
             if along:
                 job.work(_own_scratch())
             while pending:

@@ -450,7 +450,8 @@ class Builder:
     # the text -------------------------------------------------------------
     def function(self, signature: str) -> str:
         """The text of the function written so far."""
-        return "\n".join([f"define {signature} {{", "entry:", *self.lines, "}", ""])
+        # With a frame pointer LLVM aligns the stack also when it finds out late that vectors spill.
+        return "\n".join([f'define {signature} "frame-pointer"="all" {{', "entry:", *self.lines, "}", ""])
 
     def sibling(self, lanes: int) -> Builder:
         """A builder for another function of the same module."""

@@ -66,22 +66,22 @@ class Launch:
         self.base = self._words(arrays, outputs)
         self._keep = (arrays, outputs)
         self.state = np.empty(0, np.uint8)
-        if self.schedule.split:
+        if self.shared:
             self.part_units = layout.units(self.kept)
             self.state_bytes = 8 * layout.state_components * self.parts * self.part_units + STATE_SLACK
             self.state = np.empty(self.batches * self.state_bytes, np.uint8)
 
     # ------------------------------------------------------------------ cutting
     def _cut(self, threads: int) -> tuple[list[Task], int]:
-        if self.schedule.split:
+        # with batches enough for all threads nobody shares the columns of a row, and a task takes many batches
+        self.shared = self.schedule.split and self.batches < TASKS_PER_THREAD * threads
+        if self.shared:
             return self._cut_columns(threads)
         return self._cut_rows(threads), 1
 
     def _cut_columns(self, threads: int) -> tuple[list[Task], int]:
         unit = self.schedule.block
         wanted = max(1, min(TASKS_PER_THREAD * threads, self.work // TASK_WORK + 1, -(-self.reduced // unit)))
-        if self.batches >= TASKS_PER_THREAD * threads:
-            wanted = 1
         step = -(-self.reduced // (wanted * unit)) * unit
         cuts = list(range(0, self.reduced, step))
         tasks = [
@@ -139,7 +139,7 @@ class Launch:
         block[words.BATCH_BEGIN], block[words.BATCH_END] = task.batches
         units = layout.units(task.rows[1] - task.rows[0])
         block[words.LOCAL_UNITS] = units
-        if self.schedule.split:
+        if self.shared:
             memory = scratch.bytes(layout.fixed_bytes)
             start = task.batches[0] * self.state_bytes + task.part * units * 8
             block[words.STATE] = address(self.state) + start
@@ -155,7 +155,7 @@ class Launch:
 
     def complete(self) -> None:
         """Merge and finish what split tasks have left."""
-        if not self.schedule.split:
+        if not self.shared:
             return
         block = list(self.base)
         block[words.UNITS] = self.parts * self.part_units

@@ -37,7 +37,7 @@ _ROWS = (
     MathFunction("sigmoid", math_exp.sigmoid, 1, True, 2.0, 2.0, "1 / (1 + exp(-x)), tails included"),
     MathFunction("softplus", math_log.softplus, 1, False, 2.0, 2.0, "log(1 + exp(x)), tails included"),
     MathFunction("expm1", math_exp.expm1, 1, False, 1.5, 1.5, ""),
-    MathFunction("log1p", math_log.log1p, 1, False, 1.5, 1.5, ""),
+    MathFunction("log1p", math_log.log1p, 1, False, 2.0, 2.0, ""),
     MathFunction("log2", math_log.log2, 1, False, 1.5, 1.5, "exact for powers of two"),
     MathFunction("log10", math_log.log10, 1, False, 1.5, 1.5, ""),
     MathFunction("pow", math_pow.pow, 2, False, 0.6, 1.5, "the special cases of C; float32 through float64"),

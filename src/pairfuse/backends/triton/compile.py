@@ -1,4 +1,8 @@
-"""From Triton source text to functions that can be launched."""
+"""From Triton source text to functions that can be launched.
+
+In: source text.  Out: its functions, not yet compiled: Triton compiles each at its first launch, for the device and
+the types of its arguments, and keeps the result on disk.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import linecache
 from dataclasses import dataclass
 from typing import Any
 
-from .interpreter import Library
+from .interpreter import Library, fold_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +24,25 @@ class Binary:
 
 def load(source: str) -> Binary:
     """Make generated source callable. Triton reads it again through `linecache`, so it needs no file."""
-    import triton
+    module = run_text(source)
+    if interpreting():
+        module["libdevice"] = Library()
+        module["fold_columns"] = fold_columns
+    return Binary(module["kernel"], module.get("merge"))
 
+
+def run_text(source: str) -> dict[str, Any]:
+    """The names that the text defines."""
     name = f"<pairfuse triton {hashlib.sha256(source.encode()).hexdigest()[:16]}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     module: dict[str, Any] = {"__name__": name}
     exec(compile(source, name, "exec"), module)  # our own text, made of the kernel's expressions
-    if triton.knobs.runtime.interpret:
-        module["libdevice"] = Library()
-    return Binary(module["kernel"], module.get("merge"))
+    return module
+
+
+def interpreting() -> bool:
+    """Are kernels run by Triton's interpreter, on the CPU? Decided when triton is first imported."""
+    import triton
+    from triton.runtime.interpreter import InterpretedFunction
+
+    return isinstance(triton.jit(interpreting), InterpretedFunction)

@@ -1,37 +1,40 @@
 """Writes a kernel as Triton source, from the same staged program as the CPU's.
 
-In: a Kernel and the tile shape.  Out: the text of two Triton functions, `kernel` and `merge`.  One program of the grid
-computes BM rows of one batch, for one block of output components, over one part of the columns:
+In: a Kernel and the tile.  Out: the text of the Triton functions `kernel` and, where parts of the columns are merged
+afterwards, `merge`.  One program of the one-dimensional grid computes BM rows of one batch, for one block of components
+of the result, over one part of the columns; rows vary fastest.
 
-    pid 0: block of rows        pid 1: batch, then component block, then part
+A state is kept for every *pair* of the tile, so that the loop over the columns folds nothing: pair (m, n) of a tile
+reduces the columns n, n + BN, n + 2 BN ... of row m.  Every few tiles (`flush`), and at the end, the states of a row are
+folded by the `merge` of the record, and join those of the row, whose additive slots are of 64 bits.  Only lists (the K
+smallest) are kept per row: as long as some pair of the tile beats the list of its row, the best column of each row is
+inserted and taken out of the tile; that is rare.
 
-Long vectors of the result are cut into blocks of components: what is of length 1 is computed again for each.  A
-reduction that goes through its columns in turn (argmin, the K smallest) takes the best column of the tile out, as long
-as one beats the state of some row: the guard makes that rare.  Sums are kept in float64 over the tiles.
+Long vectors of the result are cut into blocks of components: what is of length 1 is computed again for each.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...ir.expr import Expr, call, const, leaf
 from ...ir.reductions import Machine
 from ...lower.kernel import Kernel
 from ...lower.scalar import Scalarizer, access, loop_var
+from .rows import RowStates
 from .source import Source
+from .tile import Tile, component_block, is_list
 
-COMPONENTS = 16  # components of the result that one program computes
+UNROLL = 16  # longer vectors of a stage are read by the loops that use them
+UNROLL_FOLD = 8  # sums over more components are loops
 COMPONENT_LOOP = 1000  # the number of the component block is loop variable COMPONENT_LOOP
 
 HEADER = """\
 import triton
 import triton.language as tl
+from triton.language import reduce as fold_columns
 from triton.language.extra import libdevice
-
-
-@triton.jit
-def _times(x, y):
-    return x * y
 
 
 @triton.jit
@@ -39,66 +42,69 @@ def _floordiv(x, y):
     q = x // tl.where(y == 0, 1, y)
     rest = x - q * y
     return tl.where(y == 0, 0, tl.where((rest != 0) & ((rest < 0) != (y < 0)), q - 1, q))
-
-
-@triton.jit
-def _first_min(v1, i1, v2, i2):
-    take = (v2 < v1) | ((v2 == v1) & (i2 < i1))
-    return tl.where(take, v2, v1), tl.where(take, i2, i1)
-
-
-@triton.jit
-def _first_max(v1, i1, v2, i2):
-    take = (v2 > v1) | ((v2 == v1) & (i2 < i1))
-    return tl.where(take, v2, v1), tl.where(take, i2, i1)
-
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """Shape of the work of one program, and whether parts of the columns are merged afterwards."""
-
-    rows: int
-    cols: int
-    split: bool
-    warps: int = 4
 
 
 def emit_kernel(kernel: Kernel, tile: Tile) -> str:
     """The text of the module."""
     emitter = TritonEmitter(kernel, tile)
-    return HEADER + emitter.kernel_text() + ("\n\n" + emitter.merge_text() if tile.split else "")
+    return "\n\n\n".join([HEADER.rstrip(), *emitter.functions()]) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every part of the text must know of a kernel: the blocks of components, the machine for one of them."""
+
+    kernel: Kernel
+    tile: Tile
+    block: int
+    blocks: int
+    machine: Machine
+    real: str
+    index: str
+
+    @property
+    def is_list(self) -> bool:
+        return is_list(self.kernel)
+
+    def type_of(self, kind: str, additive: bool = False, long: bool = False) -> str:
+        """Triton's type of a slot; `long`: of the state of a row, into which those of its pairs are folded."""
+        return self.index if kind == "index" else "tl.float64" if additive and long else self.real
+
+
+def plan(kernel: Kernel, tile: Tile) -> Plan:
+    real = {"float32": "tl.float32", "float64": "tl.float64"}[kernel.problem.dtype]
+    block, blocks = component_block(kernel)
+    machine = kernel.problem.machine(tuple(1 if t.dim == 1 else block for t in kernel.terms))
+    return Plan(kernel, tile, block, blocks, machine, real, "tl.int64" if tile.wide else "tl.int32")
 
 
 class TritonEmitter:
     """State of the emission of one kernel."""
 
     def __init__(self, kernel: Kernel, tile: Tile):
-        self.kernel, self.tile = kernel, tile
-        self.problem = kernel.problem
-        self.real = {"float32": "tl.float32", "float64": "tl.float64"}[self.problem.dtype]
-        self.scalars = Scalarizer()
-        dims = [t.dim for t in kernel.terms]
-        self.width = max(dims)  # components of the result, before K
-        self.by_column = kernel.machine.by_column
-        self.block = 1 if self.by_column else min(self.width, COMPONENTS)
-        self.blocks = -(-self.width // self.block)
-        self.machine: Machine = self.problem.machine(tuple(1 if d == 1 else self.block for d in dims))
-        self.leaves = {side: tuple(s.leaf(side) for s in self.machine.slots) for side in "ab"}
+        self.plan = plan(kernel, tile)
+        self.kernel, self.tile, self.problem = kernel, tile, kernel.problem
+        self.machine = self.plan.machine
+        self.scalars = Scalarizer(unroll_fold=UNROLL_FOLD)
+        self.source = Source(self.plan.real, self.plan.index, self.resolve, self.spans)
+        self.rows = RowStates(self.plan, self.scalars, self.source)
+        self.state_leaves = tuple(s.leaf("a") for s in self.machine.slots)
         self.term_leaves = tuple(
-            leaf("slot", "real", name=f"F{k}", dim=1 if d == 1 else self.block, side="f") for k, d in enumerate(dims)
+            leaf("slot", "real", name=f"F{k}", dim=1 if t.dim == 1 else self.plan.block, side="f")
+            for k, t in enumerate(kernel.terms)
         )
         self.column_leaf = leaf("slot", "index", name="j", dim=1, side="f")
-        self.n_inputs = len(self.problem.inputs)
-        self.n_outputs = len(self.problem.record.outputs)
+        self.masked = False
+
+    def functions(self) -> list[str]:
+        kernel = self.kernel_text()
+        return [*self.rows.fold_functions(), kernel, *([self.rows.merge_kernel()] if self.tile.split else [])]
 
     # ------------------------------------------------------------------ leaves
     def spans(self, node: Expr) -> set[str]:
         """Which axes of the tile a value has."""
-        return ({"row"} if self.problem.kept in node.axes else set[str]()) | (
-            {"column"} if self.problem.over in node.axes else set[str]()
-        )
+        return {name for name, axis in (("row", self.problem.kept), ("column", self.problem.over)) if axis in node.axes}
 
     def resolve(self, node: Expr) -> str:
         if node.name == "index":
@@ -108,242 +114,208 @@ class TritonEmitter:
             field = next(f for f in self.kernel.fields(source.param("stage")) if f.leaf is source)
             return self.source(self.scalars.at(field.expr, d))
         slot, axis = source.param("slot"), source.param("axis")
-        component = str(d) if isinstance(d, int) else self.source(d)
-        along = "" if axis == "p" else f" + {'row' if axis == self.problem.kept else 'col'}_in * s{slot}"
-        zero = "" if axis != "p" else " + tl.zeros((1, 1), tl.int64)"
-        return self.source.let(f"tl.load(p{slot}{along}{zero} + {component} * c{slot})")
+        component = f"{d} * c{slot}" if isinstance(d, int) else f"{self.source(d)} * c{slot}"
+        place = "tl.zeros((1, 1), tl.int32)" if axis == "p" else f"{self._line_of(axis)} * s{slot}"
+        return self.source.let(f"tl.load(p{slot} + {place} + {component}).to({self.plan.real})")
+
+    def _line_of(self, axis: str) -> str:
+        return "row_in" if axis == self.problem.kept else "col_in"
 
     # ------------------------------------------------------------------ the main kernel
     def kernel_text(self) -> str:
-        s = self.source = Source(self.real, self.resolve)
-        s.spans = self.spans
-        arguments = [f"out{k}" for k in range(self.n_outputs)] + ["state"]
-        for k in range(self.n_inputs):
+        s, rank, index = self.source, self.tile.batch_rank, self.plan.index
+        slots = range(len(self.problem.inputs))
+        arguments = [f"out{k}" for k in range(len(self.problem.record.outputs))] + ["state"]
+        steps = [f"b{k}_{r}" for k in slots for r in range(rank)]
+        lengths = [f"nb{r}" for r in range(rank)]
+        for k in slots:
             arguments += [f"in{k}", f"s{k}", f"c{k}"]
-        arguments += ["offsets", "kept", "reduced", "per_part", "parts", "BM: tl.constexpr", "BN: tl.constexpr"]
-        head = f"@triton.jit\ndef kernel({', '.join(arguments)}):"
-        s.line("row = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)[:, None].to(tl.int64)")
-        s.line("row_in = tl.minimum(row, kept - 1)")
-        s.line("other = tl.program_id(1).to(tl.int64)")
+        sizes = [*steps, *lengths, "kept", "reduced", "row_blocks", "per_part", "parts"]
+        arguments += [*sizes, "BM: tl.constexpr", "BN: tl.constexpr"]
+        s.line("pid = tl.program_id(0)")
+        s.line("other = pid // row_blocks")
         s.line("part = other % parts")
-        s.line(f"block = (other // parts) % {self.blocks}")
-        s.line(f"batch = other // (parts * {self.blocks})")
-        for k in range(self.n_inputs):
-            s.line(f"p{k} = in{k} + tl.load(offsets + batch * {self.n_inputs} + {k})")
+        s.line(f"block = (other // parts) % {self.plan.blocks}")
+        s.line(f"batch = other // (parts * {self.plan.blocks})")
+        s.line(f"row = (pid % row_blocks).to({index}) * BM + tl.arange(0, BM)[:, None].to({index})")
+        s.line("row_in = tl.minimum(row, kept - 1)")
+        s.line("rest = batch")
+        for r in reversed(range(rank)):
+            s.line(f"n{r} = (rest % nb{r}).to(tl.int64)")
+            s.line(f"rest = rest // nb{r}")
+        for k in slots:
+            s.line(f"p{k} = in{k}" + "".join(f" + n{r} * b{k}_{r}" for r in range(rank)))
         s.loops[COMPONENT_LOOP] = "block"
         self._stage("parameter")
         self._stage("row")
-        state = self._initial_state()
-        s.line("start = part * per_part")
-        s.line("stop = tl.minimum(start + per_part, reduced)")
-        with s.block("for first in range(start, stop, BN):"):
-            s.line("col = first + tl.arange(0, BN)[None, :].to(tl.int64)")
-            s.line("valid = (col < stop) & (row_in >= 0)")
-            s.line("col_in = tl.minimum(col, reduced - 1)")
-            self._stage("column")
-            self._pairs(state)
-        if self.tile.split:
-            self._store_state(state)
+        if self.plan.is_list:
+            names = self.rows.start()
+            self._columns(lambda: self._take_best(names), lambda: None)
         else:
-            self._finish(state)
+            pairs = self._pair_states()
+            names = self.rows.start()
+            self._columns(lambda: self._update_pairs(pairs), lambda: self._flush(pairs, names))
+        if self.tile.split:
+            self.rows.store(names)
+        else:
+            self.rows.finish(names)
+        fixed = ", ".join(f'"{n}"' for n in sizes)
+        head = f"@triton.jit(do_not_specialize=[{fixed}])\ndef kernel({', '.join(arguments)}):"
         return "\n".join([head, *s.lines])
 
     def _stage(self, name: str) -> None:
         """Compute the short fields of a stage where they are needed; long ones are read by the loops that use them."""
         for f in self.kernel.fields(name):
-            if f.expr.dim <= COMPONENTS:
+            if f.expr.dim <= UNROLL:
                 for d in range(f.expr.dim):
                     self.source.bind(self.scalars.at(f.leaf, d), self.source(self.scalars.at(f.expr, d)))
 
-    def _initial_state(self) -> dict[Expr, str]:
-        names: dict[Expr, str] = {}
-        for slot in self.machine.slots:
-            kind = "tl.int64" if slot.kind == "index" else "tl.float64" if slot.additive else self.real
-            value = repr(float(slot.init)) if abs(slot.init) < float("inf") else f'float("{slot.init}")'
-            value = str(int(slot.init)) if slot.kind == "index" else value
-            for d in range(slot.dim):
-                name = f"{slot.name}_{d}"
-                self.source.line(f"{name} = tl.full((BM, 1), {value}, {kind})")
-                names[self.scalars.at(slot.leaf("a"), d)] = name
-        return names
+    def _columns(self, body: Callable[[], None], flush: Callable[[], None]) -> None:
+        """The loops over the columns of this part: whole tiles, then the last one, whose columns are masked.
 
-    def _terms(self) -> list[list[str]]:
-        """The components of the terms that this program computes."""
-        out: list[list[str]] = []
-        for term in self.kernel.terms:
-            if term.dim == 1 or self.blocks == 1:
-                out.append([self.source(self.scalars.at(term, d)) for d in range(term.dim)])
-                continue
-            number = loop_var(COMPONENT_LOOP)
-            places = [number * self.block + d if self.block > 1 else number for d in range(self.block)]
-            last = term.dim - 1
-            out.append([self.source(self.scalars.at(term, self._clipped(p, last))) for p in places])
-        return out
+        The starts of both loops are of the same type as the column numbers.
+        """
+        s, index = self.source, self.plan.index
+        s.line(f"start = part.to({index}) * per_part")
+        s.line("stop = tl.minimum(start + per_part, reduced)")
+        s.line("whole = start + (stop - start) // BN * BN")
+        chunk = f"BN * {self.tile.flush}"
+        with s.block(f"for chunk in range(start, whole, {chunk}):"):
+            with s.block(f"for first in range(chunk, tl.minimum(chunk + {chunk}, whole), BN):"):
+                s.line(f"col = first + tl.arange(0, BN)[None, :].to({index})")
+                s.line("col_in = col")
+                self._stage("column")
+                body()
+            flush()
+        with s.block("if whole < stop:"):
+            s.line(f"col = whole + tl.arange(0, BN)[None, :].to({index})")
+            s.line("col_in = tl.minimum(col, reduced - 1)")
+            s.line("valid = tl.broadcast_to(col < stop, (BM, BN))")
+            self._stage("column")
+            self.masked = True
+            body()
+            self.masked = False
+            flush()
+
+    # ------------------------------------------------------------------ terms
+    def _terms(self) -> None:
+        """Compute the components of the terms that this program reduces, and bind the leaves that stand for them."""
+        for named, term in zip(self.term_leaves, self.kernel.terms, strict=True):
+            if term.dim == 1 or self.plan.blocks == 1:
+                places: list[int | Expr] = list(range(term.dim))
+            else:
+                first = loop_var(COMPONENT_LOOP) * self.plan.block
+                places = [self._clipped(first + d, term.dim - 1) for d in range(self.plan.block)]
+            for d, place in enumerate(places):
+                value = self.source(self.scalars.at(term, place))
+                self.source.bind(self.scalars.at(named, d), value)
+        self.source.bind(self.scalars.at(self.column_leaf, 0), "col")
 
     def _clipped(self, place: Expr, last: int) -> Expr:
         limit = const(last, "index")
         return call("where", place > limit, limit, place)
 
-    def _pairs(self, state: dict[Expr, str]) -> None:
-        s = self.source
-        terms = self._terms()
-        for key, name in state.items():
-            s.bind(key, name)
-        for named, values in zip(self.term_leaves, terms, strict=True):
-            for d, value in enumerate(values):
-                s.bind(self.scalars.at(named, d), value)
-        if self.by_column:
-            self._take_best(state, terms[0][0])
-            return
-        if self.machine.guard is not None:
-            self._revise_folded(state, terms[0])
-        self._replace(state, self.machine.update(self.leaves["a"], self.term_leaves, self.column_leaf))
+    # ------------------------------------------------------------------ one state per pair
+    def _pair_states(self) -> dict[Expr, str]:
+        names: dict[Expr, str] = {}
+        for slot, leaf_ in zip(self.machine.slots, self.state_leaves, strict=True):
+            for d in range(slot.dim):
+                names[self.scalars.at(leaf_, d)] = f"pair_{slot.name}_{d}"
+        self._reset(names, [True] * len(self.machine.slots))
+        return names
 
-    def _bind_term(self, values: list[str]) -> None:
-        for d, value in enumerate(values):
-            self.source.bind(self.scalars.at(self.term_leaves[0], d), value)
+    def _reset(self, names: dict[Expr, str], chosen: list[bool]) -> None:
+        for slot, leaf_, wanted in zip(self.machine.slots, self.state_leaves, chosen, strict=True):
+            for d in range(slot.dim if wanted else 0):
+                value = self.rows.initial(slot, self.plan.type_of(slot.kind), "BN")
+                self.source.line(f"{names[self.scalars.at(leaf_, d)]} = {value}")
 
-    def _guard(self) -> str:
-        """A scalar: does the guard hold for some row?"""
-        assert self.machine.guard is not None
-        guard = self.machine.guard(self.leaves["a"], self.term_leaves[0])
-        names = [self.source(self.scalars.at(guard, d)) for d in range(guard.dim)]
-        return f"tl.max(({' | '.join(names)}).to(tl.int32)) > 0"
+    def _bind(self, names: dict[Expr, str]) -> None:
+        for key, name in names.items():
+            self.source.bind(key, name)
 
-    def _revise_folded(self, state: dict[Expr, str], terms: list[str]) -> None:
-        s = self.source
-        assert self.machine.fold is not None
-        assert self.machine.revise is not None
-        folded = [s.let(s.folded(self.machine.fold, t, "real")) for t in terms]
-        with s.scope():
-            self._bind_term(folded)
-            condition = self._guard()
-            with s.block(f"if {condition}:"):
-                self._replace(state, self.machine.revise(self.leaves["a"], self.term_leaves[0], self.column_leaf))
-
-    def _take_best(self, state: dict[Expr, str], term: str) -> None:
-        """While some column beats the state of some row: revise with the best column of each row, and take it out."""
-        s = self.source
-        assert self.machine.revise is not None
-        which = self.machine.fold
-        worst = 'float("inf")' if which == "min" else 'float("-inf")'
-        full = s.let(f"tl.broadcast_to({term}, (BM, BN))")
-        left = s.let(f"tl.where(valid & ({full} == {full}), {full}, {worst})")
-        columns = s.let("tl.broadcast_to(col, (BM, BN))")
-        best, place = s.fresh("best"), s.fresh("place")
-        search = f"{best}, {place} = tl.reduce(({left}, {columns}), 1, _first_{which}, keep_dims=True)"
-        s.line(search)
-        with s.scope():
-            self._bind_term([best])
-            s.bind(self.scalars.at(self.column_leaf, 0), place)
-            going = s.fresh("going")
-            s.line(f"{going} = {self._guard()}")
-        with s.block(f"while {going}:"):
-            self._bind_term([best])
-            s.bind(self.scalars.at(self.column_leaf, 0), place)
-            self._replace(state, self.machine.revise(self.leaves["a"], self.term_leaves[0], self.column_leaf))
-            s.line(f"{left} = tl.where({columns} == {place}, {worst}, {left})")
-            s.line(search)
+    def _update_pairs(self, names: dict[Expr, str]) -> None:
+        s, machine = self.source, self.machine
+        self._terms()
+        self._bind(names)
+        first = self.term_leaves[0]
+        if machine.revise is not None and machine.by_column:
+            self._replace(names, machine.revise(self.state_leaves, first, self.column_leaf))
+        elif machine.revise is not None:
             with s.scope():
-                for key, name in state.items():
-                    s.bind(key, name)
-                self._bind_term([best])
-                s.line(f"{going} = {self._guard()}")
+                condition = self._some_pair()
+                with s.block(f"if {condition}:"):
+                    self._replace(names, machine.revise(self.state_leaves, first, self.column_leaf))
+        self._replace(names, machine.update(self.state_leaves, self.term_leaves, self.column_leaf))
 
-    def _replace(self, state: dict[Expr, str], new: tuple[Expr, ...]) -> None:
-        """Assign the new state, all of it computed from the old one."""
+    def _some_pair(self) -> str:
+        """A scalar: does the guard hold for some pair of the tile?
+
+        The guard of a folded block holds for a row when it holds for one of its terms: `fold` is the extremum that the
+        guard compares.
+        """
+        assert self.machine.guard is not None
+        guard = self.machine.guard(self.state_leaves, self.term_leaves[0])
+        names = [self.source(self.scalars.at(guard, d)) for d in range(guard.dim)]
+        masked = " & valid" if self.masked else ""
+        return f"tl.max(tl.broadcast_to(({' | '.join(names)}){masked}, (BM, BN)).to(tl.int32)) > 0"
+
+    def _replace(self, names: dict[Expr, str], new: tuple[Expr, ...]) -> None:
+        """Assign the new state of the pairs, all of it computed from the old one."""
         s = self.source
         assignments: list[tuple[str, str]] = []
         with s.scope():
-            for slot, value, old in zip(self.machine.slots, new, self.leaves["a"], strict=True):
-                if value is old:
-                    continue
-                for d in range(slot.dim):
-                    name = state[self.scalars.at(old, d)]
-                    assignments.append((name, self._state_value(self.scalars.at(value, d), slot.additive, slot.kind)))
-            fresh = [s.let(text) for _, text in assignments]
-        for (name, _), value in zip(assignments, fresh, strict=True):
+            for slot, value, old in zip(self.machine.slots, new, self.state_leaves, strict=True):
+                for d in range(slot.dim if value is not old else 0):
+                    name = names[self.scalars.at(old, d)]
+                    x = f"tl.broadcast_to({s(self.scalars.at(value, d))}, (BM, BN)).to({self.plan.type_of(slot.kind)})"
+                    assignments.append((name, s.let(f"tl.where(valid, {x}, {name})" if self.masked else x)))
+        for name, value in assignments:
             s.line(f"{name} = {value}")
-        for key, name in state.items():
-            s.bind(key, name)
+        self._bind(names)
 
-    def _state_value(self, x: Expr, additive: bool, kind: str) -> str:
-        target = "tl.int64" if kind == "index" else "tl.float64" if additive else self.real
-        if additive and x.name == "add" and x.args[1].name == "fold_columns":
-            fold = x.args[1]
-            total = self.source.folded("sum", self.source(fold.args[0]), "real")
-            return f"{self.source(x.args[0])} + {total}.to(tl.float64)"
-        return f"tl.broadcast_to({self.source(x)}, (BM, 1)).to({target})"
+    def _flush(self, pairs: dict[Expr, str], rows: dict[Expr, str]) -> None:
+        """Fold the states of the pairs into those of the rows. Slots that the guard reads keep their values."""
+        self.rows.fold(rows, list(pairs.values()))
+        keep = self.machine.guard is not None
+        self._reset(pairs, [slot.additive or not keep for slot in self.machine.slots])
 
-    # ------------------------------------------------------------------ results
-    def _components(self) -> list[Expr]:
-        return [self.scalars.at(leaf_, d) for leaf_ in self.leaves["a"] for d in range(leaf_.dim)]
-
-    def _state_place(self, k: int, part: str) -> str:
-        """[batch][component block][part][state component][row]"""
-        count = len(self._components())
-        return f"((((batch * {self.blocks} + block) * parts + {part}) * {count} + {k}) * kept + row)"
-
-    def _store_state(self, state: dict[Expr, str]) -> None:
-        for k, key in enumerate(self._components()):
-            self.source.line(
-                f"tl.store(state + {self._state_place(k, 'part')}, {state[key]}.to(tl.float64), row < kept)"
-            )
-
-    def _finish(self, state: dict[Expr, str]) -> None:
-        """finalize in float64, and store."""
-        s = self.source
-        real, s.real = s.real, "tl.float64"
+    # ------------------------------------------------------------------ lists
+    def _take_best(self, names: dict[Expr, str]) -> None:
+        """While some column beats the list of some row: insert the best column of each row, and take it out."""
+        s, which = self.source, self.machine.fold
+        assert self.machine.revise is not None
+        worst = 'float("inf")' if which == "min" else 'float("-inf")'
+        self._terms()
+        self._bind(names)
+        term = s.find(self.scalars.at(self.term_leaves[0], 0))
         with s.scope():
-            for slot, leaf_ in zip(self.machine.slots, self.leaves["a"], strict=True):
-                for d in range(slot.dim):
-                    key = self.scalars.at(leaf_, d)
-                    kind = "tl.int64" if slot.kind == "index" else "tl.float64"
-                    s.bind(key, s.let(f"{state[key]}.to({kind})"))
-            outputs = self.machine.finalize(self.leaves["a"])
-            for k, (output, total) in enumerate(zip(outputs, self.problem.output_dims(), strict=True)):
-                for d in range(output.dim):
-                    value = s(self.scalars.at(output, d))
-                    self._store_output(k, total, output.dim, d, value)
-        s.real = real
+            condition = self._some_pair()
+        with s.block(f"if {condition}:"):
+            full = s.let(f"tl.broadcast_to({term}, (BM, BN))")
+            seen = f"({full} == {full})" + (" & valid" if self.masked else "")
+            left = s.let(f"tl.where({seen}, {full}, {worst})")
+            columns = s.let("tl.broadcast_to(col, (BM, BN))")
+            best, place = s.fresh("best"), s.fresh("place")
+            going = s.fresh("going")
 
-    def _store_output(self, k: int, total: int, width: int, d: int, value: str) -> None:
-        kind = self.problem.record.outputs[k][1]
-        target = "tl.int64" if kind == "index" else self.real
-        place = f"block * {width} + {d}" if total > width else str(d)
-        inside = f" & (row * 0 + {place} < {total})" if total > width else ""
-        self.source.line(
-            f"tl.store(out{k} + (batch * kept + row) * {total} + {place}, {value}.to({target}), (row < kept){inside})"
-        )
+            def search() -> None:
+                s.line(f"{best} = tl.{which}({left}, 1, keep_dims=True)")
+                s.line(f"{place} = tl.min(tl.where({left} == {best}, {columns}, {FIRST_OF[self.plan.index]}), 1, keep_dims=True)")
+                with s.scope():
+                    self._bind(names)
+                    s.bind(self.scalars.at(self.term_leaves[0], 0), best)
+                    guard = self.machine.guard(self.state_leaves, self.term_leaves[0])  # type: ignore[misc]
+                    test = s(self.scalars.at(guard, 0))
+                    s.line(f"{going} = tl.max({test}.to(tl.int32)) > 0")
 
-    def merge_text(self) -> str:
-        """The kernel that merges the parts of each row and finishes them."""
-        s = self.source = Source("tl.float64", self.resolve)
-        s.spans = self.spans
-        arguments = [f"out{k}" for k in range(self.n_outputs)] + ["state", "kept", "parts", "BM: tl.constexpr"]
-        s.line("row = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)[:, None].to(tl.int64)")
-        s.line("other = tl.program_id(1).to(tl.int64)")
-        s.line(f"block = other % {self.blocks}")
-        s.line(f"batch = other // {self.blocks}")
-        state = {key: f"a{k}" for k, key in enumerate(self._components())}
-        kinds = [slot.kind for slot in self.machine.slots for _ in range(slot.dim)]
+            search()
+            with s.block(f"while {going}:"):
+                s.bind(self.scalars.at(self.term_leaves[0], 0), best)
+                s.bind(self.scalars.at(self.column_leaf, 0), place)
+                self.rows.replace(names, self.machine.revise(self.state_leaves, self.term_leaves[0], self.column_leaf))
+                s.line(f"{left} = tl.where({columns} == {place}, {worst}, {left})")
+                search()
 
-        def load(name: str, k: int, part: str) -> None:
-            cast = ".to(tl.int64)" if kinds[k] == "index" else ""
-            s.line(f"{name} = tl.load(state + {self._state_place(k, part)}, row < kept, other=0.0){cast}")
 
-        for k, name in enumerate(state.values()):
-            load(name, k, "0")
-        with s.block("for part in range(1, parts):"):
-            for k, (slot_leaf, d) in enumerate((x, d) for x in self.leaves["b"] for d in range(x.dim)):
-                load(f"b{k}", k, "part")
-                s.bind(self.scalars.at(slot_leaf, d), f"b{k}")
-            for key, name in state.items():
-                s.bind(key, name)
-            merged = self.machine.merge(self.leaves["a"], self.leaves["b"])
-            values = [s(self.scalars.at(x, d)) for x in merged for d in range(x.dim)]
-            fresh = [s.let(f"{v} + 0") for v in values]
-            for name, value in zip(state.values(), fresh, strict=True):
-                s.line(f"{name} = {value}")
-        self._finish(state)
-        return "\n".join([f"@triton.jit\ndef merge({', '.join(arguments)}):", *s.lines])
+FIRST_OF = {"tl.int32": "2147483647", "tl.int64": "9223372036854775807"}

@@ -1,7 +1,7 @@
-"""Lets Triton's interpreter (TRITON_INTERPRET=1) run the functions of libdevice, by NumPy.
+"""Lets Triton's interpreter (TRITON_INTERPRET=1) run what it leaves out, or runs one number at a time, by NumPy.
 
-The interpreter executes kernels on a machine without a GPU, one NumPy operation at a time, but leaves out calls of
-the device library.
+The interpreter executes kernels on a machine without a GPU, one NumPy operation at a time.  Calls of the device library
+are not known to it, and a fold with a function of ours calls that function for every number: here, for halves of blocks.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 _erf = np.vectorize(math.erf, otypes=[np.float64])
+_NUMPY_NAMES = (
+    *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "floor", "ceil", "trunc"),
+    *("sin", "cos", "tan", "sinh", "cosh", "tanh"),
+)
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{
-        n: getattr(np, n)
-        for n in ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "floor", "ceil", "trunc")
-    },
-    **{n: getattr(np, n) for n in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
+    **{n: getattr(np, n) for n in _NUMPY_NAMES},
     **{"asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "pow": np.power},
     "erf": lambda x: _erf(x).astype(x.dtype),
     "rsqrt": lambda x: 1 / np.sqrt(x),
@@ -33,14 +33,33 @@ class Library:
         function = FUNCTIONS[name]
 
         def call(*blocks: Any, **_: Any) -> Any:
-            from triton import language as tl
-            from triton.runtime.interpreter import TensorHandle
-
             arrays = np.broadcast_arrays(*(b.handle.data for b in blocks))
             with np.errstate(all="ignore"):
-                data = np.ascontiguousarray(function(*arrays))
-            scalar = blocks[0].type.scalar
-            kind = tl.block_type(scalar, list(data.shape)) if data.ndim else scalar
-            return tl.tensor(TensorHandle(data, scalar), kind)
+                return _block(function(*arrays), blocks[0].type.scalar)
 
         return call
+
+
+def fold_columns(blocks: tuple[Any, ...], axis: int, function: Any, keep_dims: bool) -> tuple[Any, ...]:
+    """Stands for `tl.reduce` over axis 1, whose length is a power of 2."""
+    assert axis == 1
+    assert keep_dims
+    kinds = [b.type.scalar for b in blocks]
+    data = [b.handle.data for b in blocks]
+    while data[0].shape[1] > 1:
+        half = data[0].shape[1] // 2
+        first = [_block(d[:, :half], kind) for d, kind in zip(data, kinds, strict=True)]
+        second = [_block(d[:, half:], kind) for d, kind in zip(data, kinds, strict=True)]
+        merged = function.fn(*first, *second)
+        data = [m.handle.data for m in (merged if isinstance(merged, tuple) else (merged,))]
+    return tuple(_block(d, kind) for d, kind in zip(data, kinds, strict=True))
+
+
+def _block(data: Any, scalar: Any) -> Any:
+    """An array as a block of the interpreter."""
+    from triton import language as tl
+    from triton.runtime.interpreter import TensorHandle
+
+    data = np.ascontiguousarray(data)
+    kind = tl.block_type(scalar, list(data.shape)) if data.ndim else scalar
+    return tl.tensor(TensorHandle(data, scalar), kind)

@@ -1,83 +1,102 @@
 """Launches a Triton kernel on torch tensors: on the current stream of their device, without waiting for it.
 
-In: a loaded kernel, its tile, tensors and sizes.  Out: nothing; the output tensors are filled.
+In: a program, tensors and sizes.  Out: the output tensors, filled when the stream gets there.  Nothing is copied from
+or to the host: numbers travel as arguments of the kernel.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...lower.kernel import Kernel
 from ...lower.problem import Sizes
 from .compile import Binary
-from .emit import COMPONENTS, Tile
+from .tile import Tile, component_block, parts_of
 
-SPLIT_PARTS = 64
-
-
-def choose_tile(kernel: Kernel, sizes: Sizes) -> Tile:
-    """Shape of the tiles: small ones where long lists or vectors are kept per row."""
-    problem = kernel.problem
-    kept, reduced = sizes.along(problem.kept), sizes.along(problem.over)
-    state = sum(s.dim for s in kernel.slots)
-    rows = 16 if kept <= 16 else 32 if state > COMPONENTS else 64
-    cols = 32 if state > COMPONENTS else 64
-    split = rows_of_grid(kept, rows, sizes) < 64 and reduced >= 4096 and dict(problem.params).get("K", 0) <= 16
-    return Tile(rows, cols, split)
+# What Triton would otherwise choose by itself, differently from version to version: a product and a sum may become one
+# fused operation, which only ever makes them more accurate.
+OPTIONS = {"enable_fp_fusion": True}
 
 
-def rows_of_grid(kept: int, rows: int, sizes: Sizes) -> int:
-    return -(-kept // rows) * math.prod(sizes.batch)
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The batch axes as a kernel sees them: their lengths, and for every input the steps along them, in elements."""
+
+    lengths: tuple[int, ...]
+    steps: tuple[tuple[int, ...], ...]
+
+
+def batch_of(tensors: Sequence[Any], axes: Sequence[str], shape: tuple[int, ...]) -> Batch:
+    """Drop axes of length 1, and join adjacent axes along which every input moves in equal steps."""
+    steps = [_steps(t, t.ndim - (1 if axis == "p" else 2), len(shape)) for t, axis in zip(tensors, axes, strict=True)]
+    lengths: list[int] = []
+    kept: list[list[int]] = [[] for _ in steps]
+    for r, length in enumerate(shape):
+        if length == 1:
+            continue
+        if lengths and all(k[-1] == s[r] * length for k, s in zip(kept, steps, strict=True)):
+            lengths[-1] *= length
+            for k, s in zip(kept, steps, strict=True):
+                k[-1] = s[r]
+        else:
+            lengths.append(length)
+            for k, s in zip(kept, steps, strict=True):
+                k.append(s[r])
+    return Batch(tuple(lengths), tuple(tuple(k) for k in kept))
+
+
+def _steps(tensor: Any, lead: int, rank: int) -> list[int]:
+    strides = tensor.stride()
+    own = [0 if tensor.shape[k] == 1 else strides[k] for k in range(lead)]
+    return [0] * (rank - lead) + own
+
+
+def largest_offset(tensors: Sequence[Any], kept: int, dims: Sequence[int]) -> int:
+    """The largest distance, in elements, between two numbers of one batch that a kernel reads or writes."""
+    spans = [sum((s - 1) * abs(t) for s, t in zip(x.shape[-2:], x.stride()[-2:], strict=True)) for x in tensors]
+    return max([kept * d for d in dims] + spans)
 
 
 def launch(
     binary: Binary,
     kernel: Kernel,
     tile: Tile,
-    blocks: int,
-    components: int,
     tensors: Sequence[Any],
     outputs: Sequence[Any],
     sizes: Sizes,
+    batch: Batch,
+    processors: int,
 ) -> None:
     """Fill the outputs, contiguous tensors of shape (*batch, kept, dim)."""
-    import torch
-
     problem = kernel.problem
     kept, reduced = sizes.along(problem.kept), sizes.along(problem.over)
-    batches = math.prod(sizes.batch)
-    device = tensors[0].device if tensors else outputs[0].device
-    parts = min(SPLIT_PARTS, -(-reduced // tile.cols)) if tile.split else 1
-    per_part = -(-reduced // (parts * tile.cols)) * tile.cols
-    count = batches * blocks * parts * components * kept if tile.split else 1
-    state = torch.empty(count, dtype=torch.float64, device=device)
+    _, blocks = component_block(kernel)
+    row_blocks = -(-kept // tile.rows)
+    programs = row_blocks * math.prod(sizes.batch) * blocks
+    parts, per_part = parts_of(tile, (programs, reduced, kept), processors)
+    state = outputs[0]  # not used without parts
+    if tile.split:
+        state = _scratch(kernel, outputs[0], math.prod(sizes.batch) * blocks * parts * kept)
     arguments: list[Any] = [*outputs, state]
     for tensor, leaf in zip(tensors, problem.inputs, strict=True):
-        row = 0 if leaf.param("axis") == "p" else tensor.stride(-2)
-        arguments += [tensor, row, tensor.stride(-1)]
-    table = offsets(tensors, [v.param("axis") for v in problem.inputs], sizes.batch)
-    arguments += [torch.tensor(table, dtype=torch.int64, device=device), kept, reduced, per_part, parts]
-    grid = (-(-kept // tile.rows), batches * blocks * parts)
-    binary.kernel[grid](*arguments, BM=tile.rows, BN=tile.cols, num_warps=tile.warps)
-    if tile.split and binary.merge is not None:
-        binary.merge[(grid[0], batches * blocks)](*outputs, state, kept, parts, BM=tile.rows, num_warps=tile.warps)
+        strides = tensor.stride()
+        arguments += [tensor, 0 if leaf.param("axis") == "p" else strides[-2], strides[-1]]
+    for steps in batch.steps:
+        arguments += steps
+    arguments += [*batch.lengths, kept, reduced, row_blocks, per_part, parts]
+    binary.kernel[(programs * parts,)](*arguments, BM=tile.rows, BN=tile.cols, num_warps=tile.warps, **OPTIONS)
+    if binary.merge is not None:
+        merge = binary.merge[(programs,)]
+        merge(*outputs, state, kept, row_blocks, parts, BM=tile.rows, num_warps=tile.warps, **OPTIONS)
 
 
-def offsets(tensors: Sequence[Any], axes: Sequence[str], batch: tuple[int, ...]) -> list[list[int]]:
-    """For every batch, where each input starts, in elements."""
-    table: list[list[int]] = []
-    for number in range(math.prod(batch)):
-        place: list[int] = []
-        for size in reversed(batch):
-            place.append(number % size)
-            number //= size
-        place.reverse()
-        row: list[int] = []
-        for tensor, axis in zip(tensors, axes, strict=True):
-            lead = tensor.ndim - (1 if axis == "p" else 2)
-            steps = [0 if tensor.shape[k] == 1 else tensor.stride(k) for k in range(lead)]
-            row.append(sum(p * s for p, s in zip(place[len(place) - lead :], steps, strict=True)))
-        table.append(row or [0])
-    return table
+def _scratch(kernel: Kernel, like: Any, rows: int) -> Any:
+    """Room for the states of all parts."""
+    import torch
+
+    block, _ = component_block(kernel)
+    machine = kernel.problem.machine(tuple(1 if t.dim == 1 else block for t in kernel.terms))
+    return torch.empty(rows * sum(s.dim for s in machine.slots), dtype=torch.float64, device=like.device)
