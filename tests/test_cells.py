@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from formulas import Sample, agree, samples
-from vector_math import compile_ir, targets
+from vector_math import compile_ir, machines
 
 from pairfuse.backends.llvm.builder import BITS, Builder, Value
 from pairfuse.backends.llvm.math import emit_math
@@ -74,7 +74,7 @@ def test_component_is_that_of_the_reference(sample: Sample, in_a_loop: bool) -> 
 # ---------------------------------------------------------------------- llvm and llvm_int
 
 DTYPES = {"float": np.float32, "double": np.float64, "i32": np.int32, "i64": np.int64}
-TARGET = targets()[0]
+TARGET = machines()[0]
 LANES = 4
 
 Native = Callable[..., np.ndarray]

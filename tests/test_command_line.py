@@ -9,7 +9,7 @@ import pytest
 
 from pairfuse import catalogue, info
 from pairfuse.__main__ import main
-from pairfuse.ir.ops import OPS
+from pairfuse.ir.ops import TABLE
 from pairfuse.ir.reductions import REDUCTIONS
 from pairfuse.version import __version__
 
@@ -36,7 +36,7 @@ def test_cache_state_counts_files(tmp_path: Path) -> None:
 def test_ops_lists_everything(capsys: Capture) -> None:
     assert main(["ops"]) == 0
     first_words = {line.partition(" ")[0] for line in capsys.readouterr().out.splitlines()}
-    assert first_words >= {record.name for record in (*OPS.values(), *REDUCTIONS.values())}
+    assert first_words >= {record.name for record in (*TABLE.values(), *REDUCTIONS.values())}
 
 
 @pytest.mark.parametrize("name", ["exp", "Exp", "logsumexp", "LogSumExp"])
