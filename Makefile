@@ -16,12 +16,13 @@ DOCS_STAMP  := $(VENV)/.stamp-docs
 PEERS       := .venv-keops
 PEERS_STAMP := $(PEERS)/.stamp
 
-.PHONY: help test test-all lint types format demo docs bench bench-peers clean distclean
+.PHONY: help test test-all test-gpu bench-gpu lint types format demo docs bench bench-peers clean distclean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make test         lint, types and the tests, without the slow ones"
 	@echo "make test-all     the same with the slow tests"
+	@echo "make test-gpu     the tests that need a GPU; bench-gpu: its figures (both say so where there is none)"
 	@echo "make demo         the photograph: density, colours, a gradient step; pictures go to demo-output/"
 	@echo "make bench        the benchmark suite (make bench-peers first: PyKeOps, in an environment of its own)"
 	@echo "make docs         the manual, in docs/_build/html"
@@ -65,6 +66,9 @@ test: lint types
 test-all: lint types
 	$(BIN)/pytest -q
 
+test-gpu: $(DEV_STAMP)
+	TRITON_INTERPRET=0 $(BIN)/pytest -q -rs tests/gpu
+
 format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -77,6 +81,9 @@ bench-peers: $(PEERS_STAMP)
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m pairfuse bench
+
+bench-gpu: $(DEV_STAMP)
+	TRITON_INTERPRET=0 $(BIN)/python -m benchmarks.gpu
 
 docs: $(DOCS_STAMP)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

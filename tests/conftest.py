@@ -1,4 +1,4 @@
-"""What holds for every test: no kernel is read from, or left in, the user's cache; drawn examples are the same everywhere.
+"""What holds for every test: the user's cache is left alone, and drawn examples are the same everywhere.
 
 The larger profile of drawn examples is for the tests marked slow (`make test-all`).
 """

@@ -24,6 +24,22 @@ def _one_to_three(x: Expr) -> Expr:
     return call("tile", x, times=3) if x.dim == 1 else call("extract", x, start=x.dim // 3, size=1)
 
 
+def _unary(name: str) -> Callable[[Expr], Expr]:
+    return lambda x: call(name, x)
+
+
+def _binary(name: str) -> Callable[[Expr, Expr], Expr]:
+    return lambda x, y: call(name, x, y)
+
+
+NAMED_UNARY = (
+    *("sin", "cos", "tanh", "sigmoid", "softplus", "atan", "erf", "expm1", "abs", "neg", "floor", "sign", "step"),
+    *("relu", "square", "sum", "norm2", "sqnorm2", "norm1", "norminf", "normalize", "max_d", "min_d", "sinxdivx"),
+)
+NAMED_BINARY = (
+    *("add", "sub", "mul", "minimum", "maximum", "logaddexp", "sqdist", "dot", "concat", "tensorprod"),
+    *("matvecmult", "vecmatmult"),
+)
 UNARY: dict[str, Callable[[Expr], Expr]] = {
     "bell": lambda x: call("exp", -(x * x)),
     "log": lambda x: call("log", x * x + 1.0),
@@ -37,13 +53,7 @@ UNARY: dict[str, Callable[[Expr], Expr]] = {
     "reversed": lambda x: call("transpose", x, sizes=(x.dim // 3, 3), order=(1, 0)) if x.dim % 3 == 0 else x,
     "argmax": lambda x: call("argmax_d", x) * 0.5,
     "parity": lambda x: x + call("mod", index("j"), 2, 0),
-    **{
-        name: (lambda name: lambda x: call(name, x))(name)
-        for name in (
-            *("sin", "cos", "tanh", "sigmoid", "softplus", "atan", "erf", "expm1", "abs", "neg", "floor", "sign", "step"),
-            *("relu", "square", "sum", "norm2", "sqnorm2", "norm1", "norminf", "normalize", "max_d", "min_d", "sinxdivx"),
-        )
-    },
+    **{name: _unary(name) for name in NAMED_UNARY},
 }
 BINARY: dict[str, Callable[[Expr, Expr], Expr]] = {
     "quotient": lambda x, y: x / (y * y + 0.5),
@@ -52,13 +62,7 @@ BINARY: dict[str, Callable[[Expr, Expr], Expr]] = {
     "angle": lambda x, y: call("atan2", x, y * y + 0.1),
     "power": lambda x, y: call("pow", call("abs", x) + 0.5, call("tanh", y)),
     "cancelled": lambda x, y: (x + y) - y,
-    **{
-        name: (lambda name: lambda x, y: call(name, x, y))(name)
-        for name in (
-            *("add", "sub", "mul", "minimum", "maximum", "logaddexp", "sqdist", "dot", "concat", "tensorprod"),
-            *("matvecmult", "vecmatmult", "add", "sub", "mul"),
-        )
-    },
+    **{name: _binary(name) for name in NAMED_BINARY},
 }
 LONGEST = 60
 

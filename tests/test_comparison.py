@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ X, Y = input_(0, "i", 3), input_(1, "j", 3)
 A, B = input_(0, "i", 1), input_(1, "j", 1)
 
 
-def case(reduction: str, *formulas: Expr, dtype: str = "float32", **params: int) -> Case:
+def case(reduction: str, *formulas: Expr, dtype: str = "float32", **params: Any) -> Case:
     rng = np.random.default_rng(1)
     return draw_case(rng, problem(reduction, *formulas, dtype=dtype, **params), 9, 40, layouts=["plain"])
 

@@ -109,7 +109,6 @@ MISTAKES: list[tuple[str, type[PairfuseError], str, str]] = [
     ("K.sum(dim=1, bakend='x')", KeywordError, "sum(bakend=...): there is no such keyword.", "did you mean backend?"),
     ("K.sum(dim=1, zzz=1)", KeywordError, "sum(zzz=...): there is no such keyword.", "keywords of reductions"),
     ("K.sum(dim=1, backend='cuda')", UnsupportedError, "sum(backend='cuda'): there is no such backend.", "'auto'"),
-    ("K.sum(dim=1, backend='GPU')", UnsupportedError, "sum(backend='GPU'): this version computes on the CPU.", "'CPU'"),
     ("K.sum(dim=1, device_id='cuda')", ShapeError, "sum(device_id='cuda'): a device is a number", ""),
     ("K.sum(dim=1, ranges=(1,))", UnsupportedError, "ranges=...: block-sparse reductions", "where(mask, K, 0)"),
     ("K.sum(dim=1, dtype_acc='float16')", DtypeError, "sum(dtype_acc='float16'): less precise than the data.", "auto"),

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import pairfuse.ir.ops  # noqa: F401 - fills the table of operations
 from pairfuse.ir.expr import Expr, call, index, input_
 from pairfuse.lower.kernel import lower
 from pairfuse.lower.problem import Problem

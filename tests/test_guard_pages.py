@@ -75,9 +75,14 @@ from pairfuse.runtime import threads
 threads.Scratch = GuardedScratch
 threads._local.__dict__.clear()
 # of the partial states: not less than asked for, and no more
-plain_empty = np.empty
-launch.np = type("np", (), {**{k: getattr(np, k) for k in dir(np) if not k.startswith("__")},
-    "empty": staticmethod(lambda n, dtype=float: guarded(n, scratch_side)[1] if np.isscalar(n) and n else plain_empty(n, dtype))})
+class GuardedNumpy:
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def empty(self, n, dtype=float):
+        return guarded(n, scratch_side)[1] if np.isscalar(n) and n else np.empty(n, dtype)
+
+launch.np = GuardedNumpy()
 
 def formula(dim):
     x, y, p = input_(0, "i", dim), input_(1, "j", dim), input_(2, "p", 1)

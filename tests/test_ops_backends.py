@@ -204,6 +204,26 @@ def test_special_values(name: str, dtype: str, backend: str) -> None:
     check(case, backend, informative=0.2)
 
 
+FOLDING = [n for n, op in TABLE.items() if op.arity == 1 and not op.params and call(n, input_(0, "i", 40)).dim == 1]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FOLDING)
+def test_special_values_in_folds_of_long_vectors(name: str, dtype: str, backend: str) -> None:
+    """One special number, or two, at the first, the last, or another place of a vector that a loop folds."""
+    rng = seeded(name, dtype)
+    numbers = special_numbers(dtype)
+    x = rng.choice([1.0, 2.0, -1.0], (3 * len(numbers), 40)).astype(dtype)
+    for row, number in zip(x, np.tile(numbers, 3), strict=True):
+        row[rng.choice([0, 39, *range(40)])] = number
+        row[rng.integers(40)] = rng.choice(numbers)
+    y = np.ones((1, 40), dtype)
+    f = call(name, call("maximum", input_(0, "i", 40), input_(1, "j", 40) * -np.inf))  # of both axes: a pair
+    for formula, arrays in ((call(name, input_(0, "i", 40)), (x,)), (f, (x, y))):
+        check(Case(problem("sum", formula, dtype=dtype), arrays, Sizes(len(x), 1)), backend, informative=0.2)
+
+
 # ---------------------------------------------------------------------- indices and truth values
 
 WITH_INDICES = [n for n, op in TABLE.items() if op.operands in ("number", "any", "where") or callable(op.operands)]

@@ -10,7 +10,7 @@ from conformance import BACKENDS, Case, check, terms
 from hypothesis import given, settings
 from random_formulas import cases
 
-QUICK = settings(max_examples=120)
+QUICK = settings(max_examples=80)
 LARGE = settings(max_examples=1500)
 
 

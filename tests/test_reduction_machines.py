@@ -1,4 +1,4 @@
-"""The state machines of the reductions, interpreted on NumPy arrays: any partition of the columns gives the same result.
+"""The state machines of the reductions, interpreted on NumPy arrays: any partition of the columns gives the whole.
 
 This is what lets a backend spread the columns of a row over lanes, threads and blocks: `merge` in any order, blocks of
 any width, and columns of a part that are not neighbours.
@@ -14,14 +14,15 @@ import pytest
 from error_bounds import exactly
 from reduction_bounds import judge
 
-import pairfuse.ir.ops  # noqa: F401 - fills the table of operations, of which the steps are made
 from pairfuse.dtypes import FLOAT64
 from pairfuse.ir.expr import Expr, evaluate, leaf
+from pairfuse.ir.ops import lookup
 from pairfuse.ir.reductions import REDUCTIONS, Machine
 from pairfuse.transform.expand import expand
 
 NAMES = sorted(REDUCTIONS)
 ROWS = 6
+SHIFT = lookup("shift")  # importing the table fills it: the steps are made of its operations
 State = tuple[np.ndarray, ...]
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from pairfuse.config import config
 from pairfuse.ir.expr import Expr, call, index, input_, inputs, substitute
 from pairfuse.ir.reductions import REDUCTIONS
 from pairfuse.lower.problem import Sizes
+from pairfuse.lower.schedule import SizeClass
+from pairfuse.runtime import execute
 
 NAMES = sorted(REDUCTIONS)
 LISTS = [n for n in NAMES if REDUCTIONS[n].params]
@@ -32,14 +36,19 @@ def term(name: str, dim: int = 1) -> tuple[Expr, ...]:
     x, y, p = input_(0, "i", dim), input_(1, "j", dim), input_(2, "p", 1)
     f = x * y + p
     if name == "prod":
-        f = 1.0 + 0.01 * f  # so that the products of all numbers of terms stay in range
+        f = 1.0 + 0.001 * f  # so that the products of all numbers of terms stay in range
     if REDUCTIONS[name].arity == 1:
         return (f,)
     return f, y + input_(3, "j", dim) * 0.5
 
 
-def params(name: str, rng: np.random.Generator) -> dict[str, int]:
-    return {"K": int(rng.choice([1, 2, 5]))} if name in LISTS else {}
+def listed(name: str, k: int) -> dict[str, Any]:
+    """The parameters of a reduction: K, if it is one of lists."""
+    return {"K": k} if name in LISTS else {}
+
+
+def params(name: str, rng: np.random.Generator) -> dict[str, Any]:
+    return listed(name, int(rng.choice([1, 2, 5])))
 
 
 def sample(rng: np.random.Generator, name: str, dtype: str, dim: int, m: int, n: int, over: str, batch: str) -> Case:
@@ -112,6 +121,43 @@ def test_few_rows_and_many_columns(name: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_columns_of_many_chunks(name: str, backend: str) -> None:
+    """Long rows of y, so that 3300 of them are packed in several chunks; terms and results that know their number."""
+    rng = seeded(name)
+    x, y = input_(0, "i", 40), input_(1, "j", 40)
+    f = call("sqnorm2", x - y) * 0.02 + call("where", call("lt", index("j"), 1700), 0.5, call("elem", y, index=1))
+    if name == "prod":
+        f = 1.0 + 0.001 * f
+    fs = (f,) if REDUCTIONS[name].arity == 1 else (f, call("elem", y, index=0))
+    p = problem(name, *fs, **params(name, rng))
+    kind = SizeClass(few_rows=False, split=False, wide_index=False)
+    if backend == "llvm":
+        chunk = execute.program(p).compile(kind).schedule.chunk
+        assert chunk < 1700, "these columns are one chunk: the test says nothing"
+    m = int(rng.choice([2, 17]))
+    check(draw_case(rng, p, m, 3300, layouts=["plain"]), backend)
+
+
+@pytest.mark.parametrize("name", ["max_argmax", "Kmin_argKmin", "count_nonzero", "sum"])
+def test_numbers_of_64_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels of sizes beyond 2 ** 31, on sizes that fit a test."""
+    plain = execute.classify
+
+    def wide(*sizes: int) -> SizeClass:
+        return replace(plain(*sizes), wide_index=True)
+
+    monkeypatch.setattr(execute, "classify", wide)
+    monkeypatch.setattr(execute, "_programs", {})
+    rng = seeded(name)
+    f = input_(0, "i", 1) * input_(1, "j", 1) + call("where", call("lt", index("i"), index("j")), 0.5, -0.5)
+    for m, n in ((17, 40), (2, 700), (40, 9001)):
+        check(draw_case(rng, problem(name, f, **params(name, rng)), m, n))
+    (compiled, *_) = next(iter(execute._programs.values())).by_class.values()
+    assert compiled.schedule.index_bits == 64
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["sum", "logsumexp", "sumsoftmaxweight", "max_argmax", "Kmin_argKmin"])
 def test_a_shared_row_of_vectors(name: str, backend: str) -> None:
     rng = seeded(name)
@@ -126,7 +172,7 @@ def test_few_rows_of_many_batches(name: str, backend: str) -> None:
     """With batches for all threads nobody shares a row's columns: a task merges the lanes of many batches itself."""
     x, y = input_(0, "i", 1), input_(1, "j", 1)
     for count, dtype in ((1, "float32"), (2, "float64")):
-        p = problem(name, x * y, dtype=dtype, **({"K": 3} if name in LISTS else {}))
+        p = problem(name, x * y, dtype=dtype, **listed(name, 3))
         for m, batches in ((1, 300), (3, 41), (2, 7)):
             rng = seeded(name, m)
             arrays = tuple(rng.normal(size=(batches, n, 1)).astype(dtype) for n in (m, 300))
@@ -157,7 +203,7 @@ def special_case(rng: np.random.Generator, name: str, dtype: str, m: int, n: int
     """Small integers, so that there are ties and no rounding; a share `special` of both inputs is NaN or infinite."""
     f = input_(0, "i", 1) + input_(1, "j", 1)
     formulas = (f,) if REDUCTIONS[name].arity == 1 else (f, input_(2, "j", 1))
-    p = problem(name, *formulas, dtype=dtype, **({"K": 5} if name in LISTS else {}))
+    p = problem(name, *formulas, dtype=dtype, **listed(name, 5))
 
     def numbers(size: int, share: float) -> np.ndarray:
         plain, odd = rng.choice(NUMBERS, size), rng.choice(SPECIAL, size)
@@ -191,9 +237,14 @@ def test_terms_that_are_all_the_same(name: str, backend: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["logsumexp", "logsumexp_weight", "sumsoftmaxweight"])
 def test_exponents_that_grow(name: str, dtype: str, backend: str) -> None:
-    """The largest term comes last, first, or far above all others: the reference point moves many times, or once."""
+    """The largest term comes last, first, or far above all others: the reference point moves many times, or once.
+
+    In the last sequence a sum has grown large, with the rounding errors that belong to it, when the point moves.
+    """
+    late = np.r_[0.0, np.random.default_rng(0).uniform(14, 15.9, 300), 17.5, np.zeros(10)]
     x = np.array([[1.0], [-1.0], [30.0], [-30.0], [1e4], [0.0]], dtype)
-    for columns in (np.linspace(-3, 3, 700), np.linspace(-3, 3, 700) ** 3, np.r_[np.zeros(300), 4, np.zeros(300)]):
+    lone = np.r_[np.zeros(300), 4, np.zeros(300)]
+    for columns in (np.linspace(-3, 3, 700), np.linspace(-3, 3, 700) ** 3, lone, late):
         y = columns[:, None].astype(dtype)
         f = input_(0, "i", 1) * input_(1, "j", 1)
         formulas = (f,) if name == "logsumexp" else (f, input_(2, "j", 1))

@@ -104,10 +104,13 @@ def test_any_number_of_threads(count: int) -> None:
     """More threads than rows, fewer, and more than cores; jobs of many tasks and of one."""
     rng = np.random.default_rng(count)
     with config.override(threads=count):
-        for name, params in (("sum", {}), ("Kmin_argKmin", {"K": 3}), ("sumsoftmaxweight", {})):
-            fs = (GAUSSIAN, Y) if name == "sumsoftmaxweight" else (GAUSSIAN,)
+        for p in (
+            problem("sum", GAUSSIAN),
+            problem("Kmin_argKmin", GAUSSIAN, K=3),
+            problem("sumsoftmaxweight", GAUSSIAN, Y),
+        ):
             for m, n in ((200, 2000), (1, 20_000), (3, 1), (20, 9000)):
-                check(draw_case(rng, problem(name, *fs, **params), m, n))
+                check(draw_case(rng, p, m, n))
 
 
 def test_a_failure_in_a_task_reaches_the_caller_and_the_pool_lives_on() -> None:

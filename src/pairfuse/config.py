@@ -39,7 +39,7 @@ def _available_cores() -> int:
 class Config:
     """The settings of the process.
 
-    backend       "auto", "llvm" or "reference"
+    backend       "auto", "llvm", "triton" (a GPU) or "reference"
     threads       number of threads of the CPU backend; 0 means one per available core
     cache_folder  where compiled kernels are kept; "" keeps none on disk
     debug         0 quiet, 1 one line per kernel, 2 formulas and schedules, 3 staged kernels, 4 LLVM IR, 5 assembly
@@ -91,7 +91,7 @@ class Config:
 
 
 _CHOICES = {
-    "backend": ("auto", "llvm", "reference"),
+    "backend": ("auto", "llvm", "triton", "reference"),
     "instructions": ("auto", "avx512", "avx2", "generic"),
 }
 

@@ -28,5 +28,8 @@ FLOAT32 = _precision("float32", "float")
 FLOAT64 = _precision("float64", "double")
 PRECISIONS = {p.name: p for p in (FLOAT32, FLOAT64)}
 
+# Types of arrays on a GPU that are computed in another type, which holds their sums.
+STORED = {"float16": "float32", "bfloat16": "float32"}
+
 # The types of results that are not numbers of the data's type.
 RESULT_DTYPES = {"index": "int64", "bool": "bool"}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -37,6 +39,7 @@ def text() -> str:
             "processor",
             f"{cpu}, {os.cpu_count()} logical cores, {', '.join(features) or 'no vector units known'}",
         ),
+        ("gpu", gpu_state()),
         ("threads", f"{config.thread_count} (PAIRFUSE_THREADS)"),
         ("cache", f"{cache_state(config.cache_folder)} (PAIRFUSE_CACHE_FOLDER)"),
         *((f"extra [{name}]", extra_state(name)) for name in EXTRAS),
@@ -51,6 +54,29 @@ def processor() -> tuple[str, list[str]]:
 
     present = binding.get_host_cpu_features()
     return str(binding.get_host_cpu_name()), [name for name in VECTOR_SETS if present.get(name)]
+
+
+def gpu_state() -> str:
+    """Whether kernels can run on a GPU and, if not, the first thing that is missing.
+
+    Where torch and triton are installed, the driver is asked, in a process of its own.
+    """
+    missing = [package for package in EXTRAS["gpu"] if version(package) is None]
+    if missing:
+        remedy = "pip install 'pairfuse[gpu]'" if sys.platform == "linux" else "Triton is made for Linux only"
+        return f"not usable: {' and '.join(missing)} not installed ({remedy})"
+    code = (
+        "import torch as t; v = t.version; print(v.cuda or v.hip or ''); n = t.cuda.device_count(); "
+        "print(*[t.cuda.get_device_name(k) for k in range(n)], sep=', ')"
+    )
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        built, devices = (done.stdout.splitlines() + ["", ""])[:2]
+    except (subprocess.SubprocessError, OSError) as error:
+        return f"not known: torch does not answer ({type(error).__name__})"
+    if not built:
+        return f"not usable: this torch is built for the CPU ({version('torch')}); install one for CUDA or ROCm"
+    return devices or "not usable: torch sees no device; check the driver with nvidia-smi"
 
 
 def version(package: str) -> str | None:

@@ -19,9 +19,10 @@ from torch.autograd import Function
 
 from ..ir.expr import Expr, call, input_, inputs
 from ..lower.problem import Problem, Sizes
+from ..runtime import arrays
 from ..transform.autodiff import vjp
 from .base import Binding, Bindings, renumbered
-from .evaluate import Settings, host_value, input_axes, launch, sizes_of
+from .evaluate import Settings, device_value, dtype_of, gpu_settings, host_value, input_axes, launch, sizes_of
 from .selected import WITH_INDEX, selection
 from .space import Space
 
@@ -44,14 +45,23 @@ def evaluate(problem: Problem, bindings: Bindings, space: Space, settings: Setti
     if problem.reduction in WITH_INDEX:
         problem = Problem(problem.formulas, WITH_INDEX[problem.reduction], problem.over, problem.dtype, problem.params)
     used = len(input_axes(problem))  # the last ones may have dropped out of the formula
-    tensors = [_tensor(b, problem.dtype) for b in bindings[:used]]
-    return reduce_tensors(Call(problem, sizes_of(space), settings), tensors)[:visible]
+    if space.on_gpu:
+        settings = gpu_settings(settings, space.device or "")
+    tensors = [_tensor(b, problem.dtype, space.device) for b in bindings[:used]]
+    results = reduce_tensors(Call(problem, sizes_of(space), settings), tensors)[:visible]
+    stored = dtype_of(space)
+    if stored != problem.dtype:  # 16 bits on a GPU: derivatives of all orders are computed in 32
+        results = tuple(r.to(getattr(torch, stored)) if r.is_floating_point() else r for r in results)
+    return results
 
 
-def _tensor(binding: Binding, dtype: str) -> Tensor:
-    """The data of an input as a tensor of the type of the problem."""
-    kind = getattr(torch, dtype)
-    return torch.tensor(binding.data, dtype=kind) if type(binding.data) is tuple else binding.data.to(kind)
+def _tensor(binding: Binding, dtype: str, device: str | None) -> Tensor:
+    """The data of an input as a tensor of the type of the problem, on the device of the others."""
+    if type(binding.data) is tuple:
+        if device is None or device == "cpu":
+            return torch.tensor(binding.data, dtype=getattr(torch, dtype))
+        return arrays.on_device(binding.data, dtype, device)
+    return binding.data.to(device, getattr(torch, dtype))
 
 
 def reduce_tensors(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -66,6 +76,10 @@ def run(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """All outputs of the problem, as plain numbers."""
     problem, sizes, settings = request
     pairs = zip(tensors, input_axes(problem), strict=False)  # what follows the last input in use is left out
+    if tensors and not tensors[0].is_cpu:
+        device = str(tensors[0].device)
+        values = [device_value(Binding(t, axis), problem.dtype, sizes, device) for t, axis in pairs]
+        return launch(problem, values, sizes, settings)
     values = [host_value(Binding(t, axis), problem.dtype, sizes) for t, axis in pairs]
     return tuple(torch.from_numpy(r) for r in launch(problem, values, sizes, settings))
 

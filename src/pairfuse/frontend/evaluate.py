@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import FormulaError, ShapeError, message
+from ..dtypes import STORED
+from ..errors import FormulaError, ShapeError, UnsupportedError, message
 from ..ir.expr import toposort
 from ..lower.problem import Problem, Sizes
 from ..runtime import arrays
@@ -37,15 +38,39 @@ def evaluate(problem: Problem, bindings: Bindings, space: Space, settings: Setti
         autograd = importlib.import_module("pairfuse.frontend.autograd")
         return autograd.evaluate(problem, bindings, space, settings)
     sizes = sizes_of(space)
+    if space.on_gpu:
+        return on_device(problem, bindings, space, settings)[: problem.record.visible]
     values = [host_value(b, problem.dtype, sizes) for b in bindings]
     results = launch(problem, values, sizes, settings)
     return tuple([arrays.wrap(r, space.library) for r in results[: problem.record.visible]])
 
 
-def launch(problem: Problem, values: list[np.ndarray], sizes: Sizes, settings: Settings) -> tuple[np.ndarray, ...]:
-    """Every output of the problem, from the driver."""
+def on_device(problem: Problem, bindings: Bindings, space: Space, settings: Settings) -> tuple[Any, ...]:
+    """Every output of the problem, as tensors of the type and on the GPU of the data."""
+    used = bindings[: len(input_axes(problem))]
+    assert space.device is not None
+    values = [device_value(b, problem.dtype, sizes_of(space), space.device) for b in used]
+    return launch(problem, values, sizes_of(space), gpu_settings(settings, space.device), dtype_of(space))
+
+
+def gpu_settings(settings: Settings, device: str) -> Settings:
+    """The settings for data on a GPU, which stays there."""
+    if settings.backend in (None, "triton"):
+        return settings._replace(backend="triton")
+    raise UnsupportedError(
+        message(
+            f"backend={settings.backend!r}: the data is on the device '{device}', this backend computes on the CPU.",
+            hint="leave the backend out, or pass x.cpu().",
+        )
+    )
+
+
+def launch(
+    problem: Problem, values: list[Any], sizes: Sizes, settings: Settings, storage: str | None = None
+) -> tuple[Any, ...]:
+    """Every output of the problem, from the driver; `storage`: their type on a GPU, if not the problem's."""
     try:
-        return execute(problem, values, sizes, backend=settings.backend, progress=settings.progress)
+        return execute(problem, values, sizes, backend=settings.backend, progress=settings.progress, storage=storage)
     except RecursionError:
         count = len(toposort(*problem.formulas))
         hint = "reduce its parts one by one, and combine the results."
@@ -60,8 +85,14 @@ def sizes_of(space: Space) -> Sizes:
 
 
 def dtype_of(space: Space) -> str:
-    """The number type of the computation."""
+    """The number type of the arrays, and of the result."""
     return space.dtype or arrays.default_dtype(space.library)
+
+
+def computed_in(space: Space) -> str:
+    """The number type of the computation: float32 for the arrays of 16 bits that a GPU takes."""
+    dtype = dtype_of(space)
+    return STORED.get(dtype, dtype)
 
 
 def followed(binding: Binding) -> bool:
@@ -81,6 +112,16 @@ def host_value(binding: Binding, dtype: str, sizes: Sizes) -> np.ndarray:
     if value.shape[-2] != rows:  # one row for all
         return np.broadcast_to(value, (*value.shape[:-2], rows, value.shape[-1]))
     return value
+
+
+def device_value(binding: Binding, dtype: str, sizes: Sizes, device: str) -> Any:
+    """The same as a tensor on a GPU."""
+    data, axis = binding
+    value = arrays.on_device(data, dtype, device)
+    if axis == "p":
+        return value
+    rows = sizes.M if axis == "i" else sizes.N
+    return value if value.shape[-2] == rows else value.expand(*value.shape[:-2], rows, value.shape[-1])
 
 
 @lru_cache(maxsize=1024)

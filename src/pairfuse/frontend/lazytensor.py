@@ -17,7 +17,7 @@ from ..ir.text import parse, to_text
 from ..runtime import arrays
 from . import options
 from .base import Binding, Bindings
-from .evaluate import dtype_of
+from .evaluate import computed_in, dtype_of
 from .linear import LinearOperator
 from .messages import describe
 from .methods import install
@@ -225,7 +225,7 @@ class LazyTensor(LinearOperator):
         if record.arity == 2:
             exprs, _, space = joined(record.name, self, self._lift(1 if other is None else other))
         params = (("K", K),) if "K" in record.params else ()
-        problem = problem_of(exprs, record.name, over, dtype_of(space), params)
+        problem = problem_of(exprs, record.name, over, computed_in(space), params)
         # Loaded on demand: it takes every stage of the compiler along.
         module = importlib.import_module("pairfuse.runtime.explain")
         return module.explain(problem, source=source, machine_code=machine_code)

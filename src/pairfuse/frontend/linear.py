@@ -109,7 +109,10 @@ def _vector(matrix: Lazy, rows: Any, axis: str, kind: str) -> Lazy:
     rows = arrays.plain(rows, kind)
     shape = tuple(rows.shape)
     size = {"ni" if axis == "i" else "nj": shape[-2]}
-    space = Space(batch=shape[:-2], library=kind, dtype=None if dtype == arrays.INTEGER else dtype, **size)
+    device = arrays.device(rows, kind)
+    space = Space(
+        batch=shape[:-2], library=kind, dtype=None if dtype == arrays.INTEGER else dtype, device=device, **size
+    )
     return matrix._make(variable(axis, shape[-1]), (Binding(rows, axis),), space)
 
 
@@ -120,5 +123,10 @@ def _for_scipy(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, An
         return _product(matrix, v, over, call, options)
     # Copied, because torch does not take read-only memory.
     given = np.array(v, dtype=dtype_of(matrix._space)) if kind == arrays.TORCH else v.astype(dtype_of(matrix._space))
-    result = _product(matrix, arrays.wrap(given, kind), over, call, options)
+    vector = arrays.wrap(given, kind)
+    if matrix._space.on_gpu:
+        vector = vector.to(matrix._space.device)
+    result = _product(matrix, vector, over, call, options)
+    if matrix._space.on_gpu:
+        result = result.cpu()
     return arrays.view(result, str(v.dtype)) if kind == arrays.TORCH else result.astype(v.dtype, copy=False)

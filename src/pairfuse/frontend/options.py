@@ -21,7 +21,7 @@ from .messages import describe_value
 GPU = {
     "GPU", "GPU_1D", "GPU_2D", "GPU_1D_device", "GPU_1D_host", "GPU_2D_device", "GPU_2D_host",
 }  # fmt: skip
-OURS = ("llvm", "reference")
+OURS = ("llvm", "triton", "reference")
 KNOWN = (
     "call",
     "backend",
@@ -70,10 +70,8 @@ def backend_name(name: str, backend: str | None) -> str | None:
     if backend in OURS:
         return backend
     if backend in GPU:
-        raise UnsupportedError(
-            message(f"{name}(backend={backend!r}): this version computes on the CPU.", hint="backend='auto' or 'CPU'.")
-        )
-    choices = ", ".join(repr(b) for b in ("auto", "CPU", *OURS))
+        return "triton"
+    choices = ", ".join(repr(b) for b in ("auto", "CPU", "GPU", *OURS))
     text = f"{name}(backend={backend!r}): there is no such backend."
     raise UnsupportedError(message(text, hint=f"choose from {choices}."))
 

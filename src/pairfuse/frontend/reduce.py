@@ -14,7 +14,7 @@ from ..errors import ShapeError, message
 from ..ir.expr import Expr, as_kind
 from ..lower.problem import Problem
 from .base import Bindings, Lazy, Params, merge, renumbered
-from .evaluate import Settings, dtype_of, evaluate
+from .evaluate import Settings, computed_in, dtype_of, evaluate
 from .messages import describe, operation_error
 from .options import deliver, parse
 from .space import Clash, Space
@@ -88,7 +88,7 @@ def reduce(
     exprs, bindings, space = (x._expr,), x._bindings, x._space
     if other is not None:
         exprs, bindings, space = joined(name, x, other)
-    problem = problem_of(exprs, name, over, dtype_of(space), params)
+    problem = problem_of(exprs, name, over, computed_in(space), params)
     return evaluate(problem, bindings, space, settings)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..errors import DtypeError, PairfuseError, ShapeError
+from ..errors import DtypeError, PairfuseError, ShapeError, UnsupportedError
 
 
 class Space(NamedTuple):
@@ -19,8 +19,10 @@ class Space(NamedTuple):
     ni, nj    numbers of rows and of columns; None when no variable is indexed by that axis
     batch     shape of the batch axes
     library   "numpy", "torch", or None for a formula without arrays
-    dtype     "float32", "float64", or None while no array of a floating type takes part
+    dtype     "float32", "float64", on a GPU also "float16" and "bfloat16", or None while no array of a floating type
+              takes part
     backend   the backend asked for by `K.backend = ...`
+    device    the device of the torch tensors, "cpu" or "cuda:0"; None for NumPy and while only numbers take part
     """
 
     ni: int | None = None
@@ -29,6 +31,12 @@ class Space(NamedTuple):
     library: str | None = None
     dtype: str | None = None
     backend: str | None = None
+    device: str | None = None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Is the data on another device than the CPU?"""
+        return self.device is not None and self.device != "cpu"
 
     def along(self, axis: str) -> int | None:
         """Size of the axis "i" or "j"."""
@@ -61,6 +69,7 @@ def join(a: Space, b: Space) -> Space:
         _library(a.library, b.library),
         _dtype(a.dtype, b.dtype),
         _backend(a.backend, b.backend),
+        _device(a.device, b.device),
     )
 
 
@@ -122,3 +131,13 @@ def _backend(a: str | None, b: str | None) -> str | None:
     if a is None or b is None or a == b:
         return a or b
     raise Clash(ShapeError, f"the operands ask for different backends, {a!r} and {b!r}.", "set the same on both.")
+
+
+def _device(a: str | None, b: str | None) -> str | None:
+    if a is None or b is None or a == b:
+        return a or b
+    raise Clash(
+        UnsupportedError,
+        f"the tensors are on different devices, '{a}' and '{b}'.",
+        f"move one of them, x.to('{b if a == 'cpu' else a}').",
+    )

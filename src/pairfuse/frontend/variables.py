@@ -63,7 +63,7 @@ def _from_array(x: Any, axis: str | None, kind: str) -> Parts:
         if axis in ("i", "j"):
             raise _needs_rows(x, axis)
         # A single number takes the type of the others, as Python's floats do.
-        return variable("p", 1), (Binding(x.reshape(1), "p"),), Space(library=kind)
+        return variable("p", 1), (Binding(x.reshape(1), "p"),), Space(library=kind, device=_device_of_number(x, kind))
     shape = tuple(x.shape)
     if shape[-1] == 0:
         raise ShapeError(
@@ -91,7 +91,14 @@ def _from_array(x: Any, axis: str | None, kind: str) -> Parts:
         if axis in ("i", "j"):
             raise _needs_rows(x, axis)
         axis, data, batch, ni, nj = "p", x, (), None, None
-    return variable(axis, shape[-1]), (Binding(data, axis),), Space(ni, nj, batch, kind, dtype)
+    space = Space(ni, nj, batch, kind, dtype, device=arrays.device(x, kind))
+    return variable(axis, shape[-1]), (Binding(data, axis),), space
+
+
+def _device_of_number(x: Any, kind: str) -> str | None:
+    """A single number on the CPU goes where the others are, as in torch."""
+    device = arrays.device(x, kind)
+    return None if device == "cpu" else device
 
 
 def _unfold(x: Any, axis: str | None, shape: tuple[int, ...]) -> tuple[str, Any, int | None, int | None]:

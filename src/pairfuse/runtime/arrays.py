@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import PRECISIONS
+from ..dtypes import PRECISIONS, STORED
 from ..errors import DtypeError, UnsupportedError, message
 
 NUMPY, TORCH = "numpy", "torch"
@@ -34,21 +34,25 @@ def library(x: Any) -> str | None:
 
 
 def number_type(x: Any, kind: str) -> str:
-    """ "float32", "float64", or INTEGER for integers and truth values; raises DtypeError for the others."""
-    return _number_type(x.dtype, kind)
+    """ "float32", "float64", on a GPU also "float16" and "bfloat16"; INTEGER for integers and truth values.
+
+    Raises DtypeError for the others.
+    """
+    return _number_type(x.dtype, kind, kind == TORCH and not x.is_cpu)
 
 
 @lru_cache(maxsize=64)
-def _number_type(dtype: Any, kind: str) -> str:
+def _number_type(dtype: Any, kind: str, on_gpu: bool) -> str:
     name = dtype.name if kind == NUMPY else str(dtype).removeprefix("torch.")
-    if name in PRECISIONS:
+    if name in PRECISIONS or (on_gpu and name in STORED):
         return name
     if name == "bool" or name.startswith(("int", "uint")):
         return INTEGER
     raise DtypeError(
         message(
             f"LazyTensor(x): arrays of {name} are not supported.",
-            "supported: float32 and float64; integers and truth values, which become floating-point numbers",
+            f"supported: float32 and float64{', float16 and bfloat16' if on_gpu else ''}; "
+            "integers and truth values, which become floating-point numbers",
             _remedy(name, kind),
         )
     )
@@ -66,15 +70,16 @@ def _remedy(name: str, kind: str) -> str:
 def plain(x: Any, kind: str) -> Any:
     """The array as the plain kind of its library: subclasses lose their own rules, memory is shared.
 
-    Refuses what has no memory that a CPU kernel can read: masked arrays, sparse tensors, tensors on another device.
+    Refuses what has no memory that a kernel can read: masked arrays, sparse tensors, tensors on devices that are
+    neither the CPU nor a GPU of CUDA or ROCm.
     """
     if kind == TORCH:
-        if not x.is_cpu:
+        if not (x.is_cpu or x.is_cuda):
             raise UnsupportedError(
                 message(
                     f"LazyTensor(x): the tensor is on the device '{x.device}'.",
                     f"x: shape {tuple(x.shape)}, {str(x.dtype).removeprefix('torch.')}",
-                    "this version computes on the CPU; pass x.cpu().",
+                    "pairfuse computes on the CPU and on 'cuda' devices; pass x.cpu().",
                 )
             )
         if str(x.layout) != "torch.strided":
@@ -93,6 +98,32 @@ def plain(x: Any, kind: str) -> Any:
             )
         )
     return np.asarray(x)
+
+
+def device(x: Any, kind: str) -> str | None:
+    """The device of a tensor, "cpu" or "cuda:0"; None for NumPy arrays."""
+    if kind == NUMPY:
+        return None
+    return "cpu" if x.is_cpu else str(x.device)
+
+
+def on_device(x: Any, dtype: str, device: str) -> Any:
+    """A tensor, or a tuple of numbers, as a tensor on a GPU: the memory of the tensor itself where it already is."""
+    if type(x) is tuple:
+        return _numbers(x, dtype, device)
+    torch = sys.modules["torch"]
+    x = x.detach()
+    kind = getattr(torch, dtype)
+    if STORED.get(str(x.dtype).removeprefix("torch.")) == dtype:
+        kind = x.dtype
+    return x.to(device, kind)
+
+
+@lru_cache(maxsize=1024)
+def _numbers(values: tuple[float, ...], dtype: str, device: str) -> Any:
+    """A few numbers on a GPU, kept there: copying them anew at every call would wait for the GPU each time."""
+    torch = sys.modules["torch"]
+    return torch.tensor(values, dtype=getattr(torch, dtype), device=device)
 
 
 def default_dtype(kind: str | None) -> str:

@@ -23,6 +23,7 @@ LEVELS: dict[str, tuple[int, Callable[[Any], str]]] = {
     "schedule": (2, str),
     "lower": (3, str),
     "emit": (4, str),
+    "emit for GPU": (4, str),
 }
 
 

@@ -32,7 +32,7 @@ from ..lower.problem import Problem, Sizes
 from ..lower.schedule import Schedule, SizeClass, Target, choose, classify, mergeable
 from ..transform.expand import expand
 from ..transform.simplify import simplify
-from . import cache, threads
+from . import cache, device, threads
 from .debug import debug_observer
 from .progress import Progress
 
@@ -153,31 +153,40 @@ def program(problem: Problem) -> Program:
 def clear() -> None:
     """Forget every compiled program of this process."""
     _programs.clear()
+    device.clear()
 
 
 def execute(
     problem: Problem,
-    arrays: Sequence[np.ndarray],
+    arrays: Sequence[Any],
     sizes: Sizes,
     *,
     backend: str | None = None,
     out: np.ndarray | None = None,
     progress: bool | None = None,
-) -> tuple[np.ndarray, ...]:
+    storage: str | None = None,
+) -> tuple[Any, ...]:
     """Compute all outputs, each of shape (*batch, kept size, dim).
 
     `arrays` are NumPy arrays of the problem's dtype, one per input: (*batch, M or N, dim), parameters (*batch, dim),
     with batch dimensions of length 1 or of full length, any strides.  `out` receives the first output when it is a
-    C-contiguous array of the right shape and dtype.
+    C-contiguous array of the right shape and dtype.  The backend "triton" also takes torch tensors, on a GPU where they
+    are, and gives tensors, of the type `storage` where they are real numbers.
     """
     kept, reduced = sizes.along(problem.kept), sizes.along(problem.over)
     name = backend or config.backend
+    if name == "triton":
+        return _into(out, device.execute(problem, arrays, sizes, _Clock(), storage))
     if name == "reference" or kept == 0 or reduced == 0 or 0 in sizes.batch:
         return _into(out, reference.run(problem, arrays, sizes))
     thread_count = config.thread_count
     found = program(problem)
     compiled = found.compiled(sizes, thread_count)
-    outputs = _outputs(problem, found.output_dims, (*sizes.batch, kept), out)
+    if out is not None and any(np.may_share_memory(out, a) for a in arrays):
+        into = None  # rows that are written would still be read: copied at the end instead
+    else:
+        into = out
+    outputs = _outputs(problem, found.output_dims, (*sizes.batch, kept), into)
     launch = Launch(compiled.binary, compiled.layout, [_aligned(a) for a in arrays], outputs, sizes, thread_count)
     _run(launch, thread_count, config.progress if progress is None else progress)
     return _into(out, tuple(outputs))

@@ -7,11 +7,12 @@ the types of its arguments, and keeps the result on disk.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import linecache
 from dataclasses import dataclass
 from typing import Any
 
-from .interpreter import Library, fold_columns
+from .interpreter import Library, any_pair, fold_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ def load(source: str) -> Binary:
     if interpreting():
         module["libdevice"] = Library()
         module["fold_columns"] = fold_columns
+        module["any_pair"] = any_pair
     return Binary(module["kernel"], module.get("merge"))
 
 
@@ -42,7 +44,6 @@ def run_text(source: str) -> dict[str, Any]:
 
 def interpreting() -> bool:
     """Are kernels run by Triton's interpreter, on the CPU? Decided when triton is first imported."""
-    import triton
-    from triton.runtime.interpreter import InterpretedFunction
-
-    return isinstance(triton.jit(interpreting), InterpretedFunction)
+    triton: Any = importlib.import_module("triton")
+    interpreted = importlib.import_module("triton.runtime.interpreter").InterpretedFunction
+    return isinstance(triton.jit(interpreting), interpreted)

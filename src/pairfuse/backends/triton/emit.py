@@ -5,7 +5,7 @@ afterwards, `merge`.  One program of the one-dimensional grid computes BM rows o
 of the result, over one part of the columns; rows vary fastest.
 
 A state is kept for every *pair* of the tile, so that the loop over the columns folds nothing: pair (m, n) of a tile
-reduces the columns n, n + BN, n + 2 BN ... of row m.  Every few tiles (`flush`), and at the end, the states of a row are
+reduces the columns n, n + BN, n + 2 BN ... of row m.  Every few tiles (`flush`) and at the end, the states of a row are
 folded by the `merge` of the record, and join those of the row, whose additive slots are of 64 bits.  Only lists (the K
 smallest) are kept per row: as long as some pair of the tile beats the list of its row, the best column of each row is
 inserted and taken out of the tile; that is rare.
@@ -42,6 +42,16 @@ def _floordiv(x, y):
     q = x // tl.where(y == 0, 1, y)
     rest = x - q * y
     return tl.where(y == 0, 0, tl.where((rest != 0) & ((rest < 0) != (y < 0)), q - 1, q))
+
+
+@triton.jit
+def _or(x, y):
+    return x | y
+
+
+@triton.jit
+def any_pair(x):
+    return tl.reduce(x, None, _or)
 """
 
 
@@ -258,7 +268,7 @@ class TritonEmitter:
         guard = self.machine.guard(self.state_leaves, self.term_leaves[0])
         names = [self.source(self.scalars.at(guard, d)) for d in range(guard.dim)]
         masked = " & valid" if self.masked else ""
-        return f"tl.max(tl.broadcast_to(({' | '.join(names)}){masked}, (BM, BN)).to(tl.int32)) > 0"
+        return f"any_pair(tl.broadcast_to(({' | '.join(names)}){masked}, (BM, BN)))"
 
     def _replace(self, names: dict[Expr, str], new: tuple[Expr, ...]) -> None:
         """Assign the new state of the pairs, all of it computed from the old one."""
@@ -297,17 +307,17 @@ class TritonEmitter:
             left = s.let(f"tl.where({seen}, {full}, {worst})")
             columns = s.let("tl.broadcast_to(col, (BM, BN))")
             best, place = s.fresh("best"), s.fresh("place")
-            going = s.fresh("going")
+            going, last = s.fresh("going"), LAST[self.plan.index]
 
             def search() -> None:
                 s.line(f"{best} = tl.{which}({left}, 1, keep_dims=True)")
-                s.line(f"{place} = tl.min(tl.where({left} == {best}, {columns}, {FIRST_OF[self.plan.index]}), 1, keep_dims=True)")
+                s.line(f"{place} = tl.min(tl.where({left} == {best}, {columns}, {last}), 1, keep_dims=True)")
                 with s.scope():
                     self._bind(names)
                     s.bind(self.scalars.at(self.term_leaves[0], 0), best)
                     guard = self.machine.guard(self.state_leaves, self.term_leaves[0])  # type: ignore[misc]
                     test = s(self.scalars.at(guard, 0))
-                    s.line(f"{going} = tl.max({test}.to(tl.int32)) > 0")
+                    s.line(f"{going} = any_pair({test})")
 
             search()
             with s.block(f"while {going}:"):
@@ -318,4 +328,4 @@ class TritonEmitter:
                 search()
 
 
-FIRST_OF = {"tl.int32": "2147483647", "tl.int64": "9223372036854775807"}
+LAST = {"tl.int32": "2147483647", "tl.int64": "9223372036854775807"}

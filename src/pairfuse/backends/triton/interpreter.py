@@ -1,11 +1,12 @@
 """Lets Triton's interpreter (TRITON_INTERPRET=1) run what it leaves out, or runs one number at a time, by NumPy.
 
 The interpreter executes kernels on a machine without a GPU, one NumPy operation at a time.  Calls of the device library
-are not known to it, and a fold with a function of ours calls that function for every number: here, for halves of blocks.
+are not known to it, and a fold with a function of ours calls it for every number: here, for halves of blocks.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -20,9 +21,14 @@ _NUMPY_NAMES = (
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{n: getattr(np, n) for n in _NUMPY_NAMES},
-    **{"asin": np.arcsin, "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "pow": np.power},
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "atan2": np.arctan2,
+    "pow": np.power,
     "erf": lambda x: _erf(x).astype(x.dtype),
     "rsqrt": lambda x: 1 / np.sqrt(x),
+    "fast_expf": np.exp,
 }
 
 
@@ -55,11 +61,16 @@ def fold_columns(blocks: tuple[Any, ...], axis: int, function: Any, keep_dims: b
     return tuple(_block(d, kind) for d, kind in zip(data, kinds, strict=True))
 
 
+def any_pair(block: Any) -> bool:
+    """Stands for a fold of truth values to a single one."""
+    return bool(block.handle.data.any())
+
+
 def _block(data: Any, scalar: Any) -> Any:
     """An array as a block of the interpreter."""
-    from triton import language as tl
-    from triton.runtime.interpreter import TensorHandle
+    tl = importlib.import_module("triton.language")
+    handle = importlib.import_module("triton.runtime.interpreter").TensorHandle
 
     data = np.ascontiguousarray(data)
     kind = tl.block_type(scalar, list(data.shape)) if data.ndim else scalar
-    return tl.tensor(TensorHandle(data, scalar), kind)
+    return tl.tensor(handle(data, scalar), kind)

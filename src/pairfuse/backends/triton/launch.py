@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...lower.kernel import Kernel
-from ...lower.problem import Sizes
+from ...lower.problem import Problem, Sizes
 from .compile import Binary
 from .tile import Tile, component_block, parts_of
 
@@ -54,10 +54,14 @@ def _steps(tensor: Any, lead: int, rank: int) -> list[int]:
     return [0] * (rank - lead) + own
 
 
-def largest_offset(tensors: Sequence[Any], kept: int, dims: Sequence[int]) -> int:
+def largest_offset(tensors: Sequence[Any], problem: Problem, kept: int, dims: Sequence[int]) -> int:
     """The largest distance, in elements, between two numbers of one batch that a kernel reads or writes."""
-    spans = [sum((s - 1) * abs(t) for s, t in zip(x.shape[-2:], x.stride()[-2:], strict=True)) for x in tensors]
-    return max([kept * d for d in dims] + spans)
+    largest = kept * max(dims)
+    for tensor, leaf in zip(tensors, problem.inputs, strict=True):
+        own = 1 if leaf.param("axis") == "p" else 2
+        spans = zip(tensor.shape[-own:], tensor.stride()[-own:], strict=True)
+        largest = max(largest, sum((length - 1) * step for length, step in spans))
+    return largest
 
 
 def launch(

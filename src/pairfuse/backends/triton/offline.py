@@ -1,4 +1,4 @@
-"""Compiles a Triton kernel for a GPU that need not be there: what its code costs in registers, spills and shared memory.
+"""Compiles a Triton kernel for a GPU that need not be there: what its code costs in registers, spills and memory.
 
 In: a kernel, its tile, the capability of a GPU (80, 90).  Out: a `Report` for each function of the module.  Used by the
 tests, and to see what a tile costs before there is a GPU to measure it on.
@@ -6,6 +6,7 @@ tests, and to see what a tile costs before there is a GPU to measure it on.
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import tempfile
@@ -33,9 +34,13 @@ class Report:
 
 
 def reports(kernel: Kernel, tile: Tile, capability: int, storage: str | None = None) -> dict[str, Report]:
-    """The cost of `kernel` and, where there is one, `merge`. `storage`: the type of the arrays, if not the problem's."""
+    """The cost of `kernel` and, where there is one, `merge`. `storage`: type of the arrays, if not the problem's."""
     module = run_text(emit_kernel(kernel, tile))
-    found = {"kernel": _report(module["kernel"], _signature(kernel, tile, storage), _constants(kernel, tile), tile, capability)}
+    found = {
+        "kernel": _report(
+            module["kernel"], _signature(kernel, tile, storage), _constants(kernel, tile), tile, capability
+        )
+    }
     if "merge" in module:
         signature = {n: t for n, t in _signature(kernel, tile, storage).items() if n.startswith("out") or n in MERGE}
         found["merge"] = _report(module["merge"], signature, {"BM": tile.rows}, tile, capability)
@@ -65,14 +70,12 @@ def _constants(kernel: Kernel, tile: Tile) -> dict[str, int]:
 
 
 def _report(function: Any, signature: dict[str, str], constants: dict[str, int], tile: Tile, capability: int) -> Report:
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
+    triton, compiler = importlib.import_module("triton"), importlib.import_module("triton.compiler")
+    gpu = importlib.import_module("triton.backends.compiler").GPUTarget
     order = [n for n in function.arg_names if n in signature or n in constants]
     full = {n: signature.get(n, "constexpr") for n in order}
-    source = ASTSource(fn=function, signature=full, constexprs=constants)
-    target = GPUTarget("cuda", capability, 32)
+    source = compiler.ASTSource(fn=function, signature=full, constexprs=constants)
+    target = gpu("cuda", capability, 32)
     compiled: Any = triton.compile(source, target=target, options={"num_warps": tile.warps, **OPTIONS})
     registers, spilled = _assembled(compiled.asm["ptx"], capability)
     lines = [line for line in compiled.asm["ptx"].splitlines() if line.startswith("\t") and not line.startswith("\t.")]
@@ -81,13 +84,19 @@ def _report(function: Any, signature: dict[str, str], constants: dict[str, int],
 
 def _assembled(ptx: str, capability: int) -> tuple[int, int]:
     """Registers and bytes spilled, as NVIDIA's assembler, which comes with Triton, reports them."""
-    from triton.backends.nvidia.compiler import get_ptxas
-
+    assembler = importlib.import_module("triton.backends.nvidia.compiler").get_ptxas(capability).path
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "kernel.ptx"
         text.write_text(ptx)
         name = f"sm_{capability}{'a' if capability >= 90 else ''}"
-        command = [get_ptxas(capability).path, "-v", f"--gpu-name={name}", str(text), "-o", str(Path(folder) / "kernel.cubin")]
+        command = [
+            assembler,
+            "-v",
+            f"--gpu-name={name}",
+            str(text),
+            "-o",
+            str(Path(folder) / "kernel.cubin"),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
     registers = re.search(r"Used (\d+) registers", said)

@@ -37,7 +37,9 @@ class RowStates:
 
     def initial(self, slot: Slot, kind: str, columns: str = "1") -> str:
         finite = abs(slot.init) < float("inf")
-        value = int(slot.init) if slot.kind == "index" else repr(float(slot.init)) if finite else f'float("{slot.init}")'
+        value = (
+            int(slot.init) if slot.kind == "index" else repr(float(slot.init)) if finite else f'float("{slot.init}")'
+        )
         return f"tl.full((BM, {columns}), {value}, {kind})"
 
     def start(self) -> dict[Expr, str]:
@@ -60,7 +62,8 @@ class RowStates:
         else:
             folded = [s.fresh("row") for _ in blocks]
             comma = "," if len(folded) == 1 else ""
-            s.line(f"{', '.join(folded)}{comma} = fold_columns(({', '.join(blocks)}{comma}), 1, {function}, keep_dims=True)")
+            operands = f"({', '.join(blocks)}{comma})"
+            s.line(f"{', '.join(folded)}{comma} = fold_columns({operands}, 1, {function}, keep_dims=True)")
         self.merge(names, folded)
 
     def merge(self, names: dict[Expr, str], others: list[str]) -> None:
@@ -76,7 +79,9 @@ class RowStates:
         """Assign the new state, all of it computed from the old one."""
         s = self.source
         with s.scope():
-            values = [s(self.scalars.at(x, d)) for x, leaf in zip(new, self.leaves["a"], strict=True) for d in range(leaf.dim)]
+            values = [
+                s(self.scalars.at(x, d)) for x, leaf in zip(new, self.leaves["a"], strict=True) for d in range(leaf.dim)
+            ]
             cast = zip(values, self.each_slot(), strict=True)
             fresh = [s.let(f"tl.broadcast_to({v}, (BM, 1)).to({self._kind(slot)})") for v, slot in cast]
         for name, value in zip(names.values(), fresh, strict=True):
@@ -100,9 +105,13 @@ class RowStates:
             for k, key in enumerate(self.components(side)):
                 s.bind(key, f"{side}{k}")
         merged = self.plan.machine.merge(self.leaves["a"], self.leaves["b"])
-        values = [s(self.scalars.at(x, d)) for x, leaf in zip(merged, self.leaves["a"], strict=True) for d in range(leaf.dim)]
+        values = [
+            s(self.scalars.at(x, d)) for x, leaf in zip(merged, self.leaves["a"], strict=True) for d in range(leaf.dim)
+        ]
         arguments = [f"{side}{k}" for side in "ab" for k in range(count)]
-        return "\n".join([f"@triton.jit\ndef {name}({', '.join(arguments)}):", *s.lines, f"    return {', '.join(values)}"])
+        return "\n".join(
+            [f"@triton.jit\ndef {name}({', '.join(arguments)}):", *s.lines, f"    return {', '.join(values)}"]
+        )
 
     # ------------------------------------------------------------------ results
     def finish(self, names: dict[Expr, str]) -> None:
@@ -128,7 +137,7 @@ class RowStates:
         place, inside = str(d), "inside"
         if total > width:  # one of several blocks of components
             place = f"block * {width} + {d}"
-            inside = f"inside & ({place} < {total})"
+            inside = f"inside & (row * 0 + {place} < {total})"
         value = f"tl.broadcast_to({value}, (BM, 1)).to({target})"
         self.source.line(f"tl.store(o{k} + ({place}), {value}, {inside})")
 

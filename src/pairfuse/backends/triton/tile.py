@@ -2,10 +2,11 @@
 
 In: a kernel, sizes, the number of processors of the device.  Out: a `Tile`; a pure choice, nothing is timed.
 
-Triton lays a block of BM rows and BN columns out with the 32 lanes of a warp along the columns and the warps along the
-rows: a thread of W warps holds BM / W rows times BN / 32 columns.  What depends on a row only is held by all lanes of
-its warp, so the shapes below keep 8 rows and 4 columns per thread (32 pairs) where the registers allow it: a load of a
-column serves 8 pairs, and a row's coordinates cost 8 registers each.
+Triton lays a block of BM rows and BN columns out with lanes and warps along the columns: a thread of W warps holds all
+BM rows of BN / (32 W) columns.  So a column is loaded once for BM pairs, and every component of a row, of its
+coordinates or of its list, costs BM registers.  The shapes below were chosen by the registers and instructions of the
+code that Triton 3.9 makes for sm_90 (offline.py; docs/gpu.md has the figures), none has been measured on a GPU yet:
+about 130 registers, so that 16 warps fit on a processor, and nothing spilled.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from ...lower.index_range import fits_32_bits
 from ...lower.kernel import Kernel
 from ...lower.problem import Sizes
 
-LANES = 32  # threads of a warp (64 on some AMD devices: then a thread holds half the columns)
 # Components of the result that one program computes: with 8 accumulators per pair, 8 pairs fill 64 registers.
 COMPONENTS = 8
 # Rows of 4096 columns are not worth sharing among programs: a part should last longer than a launch.
@@ -29,7 +29,7 @@ PARTS = 256  # parts of the columns at most: the merge reads as many states per 
 LONGEST_LIST = 64
 LONGEST_MERGED_LIST = 16
 # Column tiles whose terms are added in the type of the data, before the sum is added to one of 64 bits.
-FLUSH = 32
+FLUSH = 64
 FLUSH_COSTLY = 128  # the same where that takes exponentials (logsumexp)
 FIRST_WIDE = 2**31 - 2**16
 
@@ -72,9 +72,8 @@ def choose(kernel: Kernel, sizes: Sizes, batch_rank: int, largest_offset: int, p
     problem = kernel.problem
     kept, reduced = sizes.along(problem.kept), sizes.along(problem.over)
     rows, cols, warps = _shape(kernel)
-    while rows > 4 and rows >= 2 * kept:  # few rows: the same number of pairs in more columns
-        rows, cols = rows // 2, min(2 * cols, 512)
-        warps = min(warps, rows)
+    while rows > 1 and rows >= 2 * kept:  # few rows: the same number of pairs in more columns
+        rows, cols = rows // 2, min(2 * cols, 1024)
     _, blocks = component_block(kernel)
     programs = -(-kept // rows) * math.prod(sizes.batch) * blocks
     merged = dict(problem.params).get("K", 0) <= LONGEST_MERGED_LIST
@@ -91,19 +90,15 @@ def _shape(kernel: Kernel) -> tuple[int, int, int]:
     warp, so that the test needs no barrier.
     """
     size = kernel.problem.precision.size // 4
-    if is_list(kernel):
+    if is_list(kernel):  # K values and K indices for each row
         k = int(dict(kernel.problem.params).get("K", 1))
-        # a list of K values and indices takes 2 K registers per row
-        return (8, 128 // size, 1) if k <= 4 else (4, 128 // size, 1) if k <= 16 else (4, 64, 4)
+        return (4, 2, 1)[0 if k <= 16 else 1 if k <= 32 else 2], 128 // size, 1
     block, _ = component_block(kernel)
-    dims = [1 if s.dim == 1 else min(s.dim, block) for s in kernel.slots]
-    registers = size * sum(dims)  # per pair
-    warps = 1 if kernel.machine.guard is not None and not kernel.machine.by_column else 4
-    if registers <= 2:
-        return 8 * warps, 128, warps
-    if registers <= 4:
-        return 4 * warps, 128, warps
-    return 4 * warps, 64, warps
+    per_pair = size * sum(min(s.dim, block) for s in kernel.slots)  # registers of the state
+    if kernel.machine.guard is not None and not kernel.machine.by_column:
+        return (8, 64, 1) if per_pair <= 2 else (4, 32, 1)
+    rows = 16 if per_pair <= 2 else 8 if per_pair <= 4 else 4
+    return rows, 128, 4
 
 
 def parts_of(tile: Tile, sizes: tuple[int, int, int], processors: int) -> tuple[int, int]:
