@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PEERS_PYTHON = ROOT / ".venv-keops" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 SHORTEST = 0.02  # seconds: a measurement repeats the call until it lasts this long
 MOST_ROUNDS, FEWEST_ROUNDS = 21, 3
-PAUSE = 0.01  # seconds between two engines, for the waiting threads of the last one to go to sleep
+COLD = 0.2  # seconds: shorter calls run once untimed in each turn, to bring caches and threads back
+PAUSE = 0.05  # seconds between two engines, for the waiting threads of the last one to go to sleep
 THREAD_VARIABLES = ("PAIRFUSE_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -89,6 +90,7 @@ def measure(
             if warm < SHORTEST:
                 warm = engine.ask(do="run", times=5)["seconds"]
             records[engine.name]["times"] = max(1, round(SHORTEST / max(warm, 1e-6)))
+            records[engine.name]["warm"] = warm
             ready.append((engine, max(warm, SHORTEST)))
         rounds = round(budget / sum(seconds for _, seconds in ready)) if ready else 0
         for turn in range(min(max(rounds, FEWEST_ROUNDS), MOST_ROUNDS)):
@@ -96,6 +98,8 @@ def measure(
                 engine = ready[(k + turn) % len(ready)][0]
                 record = records[engine.name]
                 time.sleep(PAUSE)
+                if record["warm"] < COLD:
+                    engine.ask(do="run", times=1)
                 record["samples"].append(engine.ask(do="run", times=record["times"])["seconds"])
         for engine, _ in ready:
             record = records[engine.name]

@@ -99,6 +99,19 @@ def test_mean_and_variance_of_distant_numbers() -> None:
         check(Case(problem("sum", f), (x, y), Sizes(5, len(y))))
 
 
+@pytest.mark.parametrize("dim", [3, 64])
+@pytest.mark.parametrize("name", ["sum", "logsumexp", "min_argmin"])
+def test_distances_of_distant_points(name: str, dim: int) -> None:
+    """Far from the origin, some of them in both sets: the errors are those of differences, whatever form is computed."""
+    rng = np.random.default_rng(0)
+    x, y = input_(0, "i", dim), input_(1, "j", dim)
+    f = call("sqdist", x, y) / dim
+    for m, n in ((40, 70), (2, 300)):
+        points = [(1000 + rng.normal(size=(size, dim))).astype("float32") for size in (m, n)]
+        points[1][:2] = points[0][:2]
+        check(Case(problem(name, f if name == "min_argmin" else call("exp", -f)), tuple(points), Sizes(m, n)))
+
+
 # ---------------------------------------------------------------------- what threads change
 
 

@@ -95,6 +95,19 @@ def test_every_layout(over: str, layout: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["sum", "argmin"])
+def test_every_small_size(name: str, dtype: str, backend: str) -> None:
+    """All tails of tiles, blocks and vectors: sizes 1 to 66, on small integers, so that every result is exact."""
+    p = problem(name, input_(0, "i", 1) * input_(1, "j", 1), dtype=dtype)
+    x, y = np.arange(1.0, 67.0)[:, None].astype(dtype), np.resize([3.0, 2.0, 5.0, 1.0, 4.0], (66, 1)).astype(dtype)
+    for m, n in itertools.product(range(1, 67), repeat=2):
+        (a,) = run(Case(p, (x[:m], y[:n]), Sizes(m, n)), backend)
+        expected = x[:m] * y[:n].sum() if name == "sum" else np.full((m, 1), np.argmin(y[:n]))
+        assert (a == expected).all(), f"sizes {m} and {n}"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_to_reduce_or_nothing_to_keep(name: str, backend: str) -> None:
     rng = seeded(name)

@@ -15,7 +15,11 @@ import pytest
 from test_triton_interpreter import MISSING
 
 import pairfuse
+from pairfuse.backends.triton import launch
 from pairfuse.errors import PairfuseError, UnsupportedError
+from pairfuse.frontend.base import Binding
+from pairfuse.frontend.evaluate import Settings, computed_in, on_device
+from pairfuse.frontend.reduce import problem_of
 from pairfuse.frontend.space import EMPTY, Clash, Space, join
 from pairfuse.ir.expr import input_
 from pairfuse.lower.problem import Problem, Sizes
@@ -90,6 +94,44 @@ def test_derivatives_of_first_and_second_order(points: tuple[np.ndarray, np.ndar
         found.append((value, gx, gy, gm))
     for plain, gpu in zip(*found, strict=True):
         torch.testing.assert_close(gpu, plain, rtol=1e-10, atol=1e-10)
+
+
+@needs_triton
+@pytest.mark.usefixtures("_interpreter")
+def test_tensors_stay_on_their_device_and_numbers_follow(points: tuple[np.ndarray, np.ndarray]) -> None:
+    """The path of CUDA tensors, with the CPU for a device: tensors in, tensors of their type out."""
+    import torch
+
+    x, y = (torch.from_numpy(p).float() for p in points)
+    for kind in (torch.float32, torch.float16):
+        f = gaussian_of(x, y) * 0.5
+        bindings = tuple(Binding(b.data if type(b.data) is tuple else b.data.to(kind), b.axis) for b in f._bindings)
+        space = f._space._replace(device="cpu", dtype=str(kind).removeprefix("torch."))
+        p = problem_of((f._expr,), "max_argmax", "j", computed_in(space), ())
+        value, place = on_device(p, bindings, space, Settings())
+        assert (value.dtype, place.dtype) == (kind, torch.int64)
+        torch.testing.assert_close(value.float(), f.max(dim=1), rtol=4 * torch.finfo(kind).eps, atol=1e-3)
+        with pytest.raises(UnsupportedError, match="this backend computes on the CPU"):
+            on_device(p, bindings, space, Settings("llvm"))
+
+
+@needs_triton
+@pytest.mark.usefixtures("_interpreter")
+def test_long_vectors_are_stored_by_component(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(launch, "TRANSPOSED_COLUMNS", 8)
+    rng = np.random.default_rng(0)
+    x, y = (torch.from_numpy(rng.standard_normal((n, 20))) for n in (9, 33))
+    f = gaussian_of(x * 0.2, y * 0.2)
+    torch.testing.assert_close(f.sum(dim=1, backend="GPU"), f.sum(dim=1))
+    torch.testing.assert_close(f.sum(dim=0, backend="GPU"), f.sum(dim=0))
+
+
+def gaussian_of(x: Any, y: Any) -> Any:
+    from pairfuse.torch import Vi, Vj
+
+    return (-Vi(x).sqdist(Vj(y))).exp()
 
 
 # ---------------------------------------------------------------------- errors, also where there is nothing to run

@@ -34,7 +34,8 @@ from test_reductions_backends import (
 )
 from test_reductions_backends import NAMES as RECORDS
 
-from pairfuse.backends.triton.tile import Tile, choose
+from pairfuse.backends.triton import tile
+from pairfuse.backends.triton.tile import Tile, choose, inner_products
 from pairfuse.ir.expr import call, index, input_
 from pairfuse.ir.ops import TABLE
 from pairfuse.lower.kernel import Kernel
@@ -240,6 +241,23 @@ def test_long_vectors(name: str) -> None:
     formulas = (call("exp", f) * b,) if name == "sum" else (f, b) if REDUCTIONS[name].arity == 2 else (x * y,)
     p = problem(name, *formulas)
     check(draw_case(rng, p, 9, 35), "triton")
+
+
+@pytest.mark.parametrize("name", ["sum", "logsumexp", "sumsoftmaxweight", "argmin", "Kmin_argKmin"])
+def test_inner_products_by_matrix_units(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors and functions of vectors, of lengths that are no multiple of a block, on both axes."""
+    monkeypatch.setattr(tile, "MATRIX_UNITS", True)
+    rng = seeded(name, "dots")
+    for size, over in ((16, "j"), (20, "i"), (40, "j")):
+        x, y, b = input_(0, "i", size), input_(1, "j", size), input_(2, over, 3)
+        dot = call("dot", x * 0.3, call("sin", y)) + call("dot", y, x) * 0.1
+        formulas = (dot,) if REDUCTIONS[name].arity == 1 else (dot, b)
+        p = problem(name, *formulas, over=over, **params(name, rng))
+        kernel = device.program(p, lambda _, step: step()).kernel
+        assert len(inner_products(kernel)) == 2
+        assert choose(kernel, Sizes(100, 100), 0, 0, 1).dots
+        use_tile(monkeypatch, 16, 16, dots=True)
+        check(draw_case(rng, p, 21, 35), "triton")
 
 
 # ---------------------------------------------------------------------- tensors

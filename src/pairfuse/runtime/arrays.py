@@ -123,7 +123,8 @@ def on_device(x: Any, dtype: str, device: str) -> Any:
 def _numbers(values: tuple[float, ...], dtype: str, device: str) -> Any:
     """A few numbers on a GPU, kept there: copying them anew at every call would wait for the GPU each time."""
     torch = sys.modules["torch"]
-    return torch.tensor(values, dtype=getattr(torch, dtype), device=device)
+    with torch.inference_mode(False):  # whoever asks first, others may want to differentiate
+        return torch.tensor(values, dtype=getattr(torch, dtype), device=device)
 
 
 def default_dtype(kind: str | None) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from ..backends import reference
 from ..backends.triton import compile as triton_compile
 from ..backends.triton.emit import emit_kernel
-from ..backends.triton.launch import batch_of, largest_offset, launch
+from ..backends.triton.launch import batch_of, by_component, largest_offset, launch
 from ..backends.triton.tile import LONGEST_LIST, Tile, choose
 from ..dtypes import PRECISIONS, RESULT_DTYPES, STORED
 from ..errors import DtypeError, UnsupportedError, message
@@ -125,6 +125,7 @@ def _launched(
         torch.empty((*sizes.batch, kept, d), dtype=k, device=device)
         for d, k in zip(found.output_dims, kinds, strict=True)
     ]
+    tensors = by_component(found.kernel, tensors, sizes)
     batch = batch_of(tensors, [v.param("axis") for v in problem.inputs], sizes.batch)
     processors = _processors(device)
     far = largest_offset(tensors, problem, kept, found.output_dims)

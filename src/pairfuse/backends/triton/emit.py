@@ -24,11 +24,11 @@ from ...lower.kernel import Kernel
 from ...lower.scalar import Scalarizer, access, loop_var
 from .rows import RowStates
 from .source import Source
-from .tile import Tile, component_block, is_list
+from .tile import SHORTEST_DOT, UNROLL_FOLD, Tile, component_block, inner_products, is_list
 
 UNROLL = 16  # longer vectors of a stage are read by the loops that use them
-UNROLL_FOLD = 8  # sums over more components are loops
 COMPONENT_LOOP = 1000  # the number of the component block is loop variable COMPONENT_LOOP
+ROW_LOOP, COLUMN_LOOP = 1001, 1002  # blocks of component numbers, of the operands of an inner product
 
 HEADER = """\
 import triton
@@ -208,8 +208,36 @@ class TritonEmitter:
             flush()
 
     # ------------------------------------------------------------------ terms
+    def _dots(self) -> None:
+        """Compute the inner products of long vectors by the matrix units, 16 or 32 components at a time.
+
+        A vector is evaluated at a block of component numbers, along the columns for the rows and the other way round.
+        tf32x3: each number is split in two of 11 bits, and of the four products only the smallest is left out, so that
+        the error is that of float32 sums.
+        """
+        s = self.source
+        for node, row, column in inner_products(self.kernel):
+            size = row.dim
+            step = SHORTEST_DOT if size <= SHORTEST_DOT else 2 * SHORTEST_DOT
+            acc = s.let("tl.zeros((BM, BN), tl.float32)")
+            with s.block(f"for k in range(0, {size}, {step}):"):
+                operands: list[str] = []
+                for depth, vector, place, shape in (
+                    (ROW_LOOP, row, "[None, :]", f"(BM, {step})"),
+                    (COLUMN_LOOP, column, "[:, None]", f"({step}, BN)"),
+                ):
+                    number = s.let(f"k + tl.arange(0, {step}){place}")
+                    s.loops[depth] = s.let(f"tl.minimum({number}, {size - 1})")
+                    value = f"tl.broadcast_to({s(self.scalars.at(vector, loop_var(depth)))}, {shape})"
+                    del s.loops[depth]
+                    operands.append(s.let(f"tl.where({number} < {size}, {value}, 0.0)" if size % step else value))
+                s.line(f'{acc} = tl.dot({", ".join(operands)}, {acc}, input_precision="tf32x3")')
+            s.bind(self.scalars.at(node, 0), acc)
+
     def _terms(self) -> None:
         """Compute the components of the terms that this program reduces, and bind the leaves that stand for them."""
+        if self.tile.dots:
+            self._dots()
         for named, term in zip(self.term_leaves, self.kernel.terms, strict=True):
             if term.dim == 1 or self.plan.blocks == 1:
                 places: list[int | Expr] = list(range(term.dim))

@@ -14,11 +14,32 @@ from typing import Any
 from ...lower.kernel import Kernel
 from ...lower.problem import Problem, Sizes
 from .compile import Binary
-from .tile import Tile, component_block, parts_of
+from .tile import UNROLL_FOLD, Tile, component_block, long_folds, parts_of
 
 # What Triton would otherwise choose by itself, differently from version to version: a product and a sum may become one
 # fused operation, which only ever makes them more accurate.
 OPTIONS = {"enable_fp_fusion": True}
+
+
+# Below this number of columns, neighbouring lanes may as well read numbers that are far apart.
+TRANSPOSED_COLUMNS = 1024
+
+
+def by_component(kernel: Kernel, tensors: Sequence[Any], sizes: Sizes) -> list[Any]:
+    """The tensors, the long vectors of the columns stored component after component.
+
+    The lanes of a warp hold neighbouring columns: so they read neighbouring numbers. The copy costs as much as reading
+    the tensor a few times, and every program reads all of it.
+    """
+    problem = kernel.problem
+    if sizes.along(problem.over) < TRANSPOSED_COLUMNS or not long_folds(kernel):
+        return list(tensors)
+    return [
+        t.transpose(-1, -2).contiguous().transpose(-1, -2)
+        if v.param("axis") == problem.over and v.dim > UNROLL_FOLD and t.stride(-1) == 1 and 0 not in t.stride()
+        else t
+        for t, v in zip(tensors, problem.inputs, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from ...lower.kernel import Kernel
 from .compile import run_text
 from .emit import emit_kernel
 from .launch import OPTIONS
-from .tile import Tile
+from .tile import UNROLL_FOLD, Tile, long_folds
 
 POINTERS = {"float32": "*fp32", "float64": "*fp64", "float16": "*fp16", "bfloat16": "*bf16"}
 
@@ -58,22 +58,26 @@ def _signature(kernel: Kernel, tile: Tile, storage: str | None) -> dict[str, str
     kinds = {f"out{k}": "*i64" if kind == "index" else real for k, (_, kind) in enumerate(problem.record.outputs)}
     kinds["state"] = "*fp64" if tile.split else kinds["out0"]
     for k in range(len(problem.inputs)):
-        kinds |= {f"in{k}": real, f"s{k}": number}
+        kinds |= {f"in{k}": real, f"s{k}": number, f"c{k}": number}
     kinds |= {f"b{k}_{r}": "i64" for k in range(len(problem.inputs)) for r in range(tile.batch_rank)}
     kinds |= {f"nb{r}": "i32" for r in range(tile.batch_rank)}
     return kinds | {"kept": number, "reduced": number, "row_blocks": "i32", "per_part": number, "parts": "i32"}
 
 
 def _constants(kernel: Kernel, tile: Tile) -> dict[str, int]:
-    """Compile-time arguments: the components of the arrays are adjacent."""
-    return {f"c{k}": 1 for k in range(len(kernel.problem.inputs))} | {"BM": tile.rows, "BN": tile.cols}
+    """Compile-time arguments: the components of the arrays are adjacent, or the rows where launch.py transposes."""
+    found = {"BM": tile.rows, "BN": tile.cols}
+    for k, v in enumerate(kernel.problem.inputs):
+        moved = long_folds(kernel) and v.param("axis") == kernel.problem.over and v.dim > UNROLL_FOLD
+        found[f"s{k}" if moved else f"c{k}"] = 1
+    return found
 
 
 def _report(function: Any, signature: dict[str, str], constants: dict[str, int], tile: Tile, capability: int) -> Report:
     triton, compiler = importlib.import_module("triton"), importlib.import_module("triton.compiler")
     gpu = importlib.import_module("triton.backends.compiler").GPUTarget
     order = [n for n in function.arg_names if n in signature or n in constants]
-    full = {n: signature.get(n, "constexpr") for n in order}
+    full = {n: "constexpr" if n in constants else signature[n] for n in order}
     source = compiler.ASTSource(fn=function, signature=full, constexprs=constants)
     target = gpu("cuda", capability, 32)
     compiled: Any = triton.compile(source, target=target, options={"num_warps": tile.warps, **OPTIONS})
