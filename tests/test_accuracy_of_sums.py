@@ -102,7 +102,7 @@ def test_mean_and_variance_of_distant_numbers() -> None:
 @pytest.mark.parametrize("dim", [3, 64])
 @pytest.mark.parametrize("name", ["sum", "logsumexp", "min_argmin"])
 def test_distances_of_distant_points(name: str, dim: int) -> None:
-    """Far from the origin, some of them in both sets: the errors are those of differences, whatever form is computed."""
+    """Far from the origin, some of them in both sets: the errors are those of differences."""
     rng = np.random.default_rng(0)
     x, y = input_(0, "i", dim), input_(1, "j", dim)
     f = call("sqdist", x, y) / dim
