@@ -3,7 +3,8 @@
 In: expanded formulas, float64 arrays for the leaves, the precision of the computation.  Out: for every formula its
 value in float64 and a bound of the error, of the same shape.  Each operation is evaluated at all corners of the box
 that the errors of its arguments span, and its own rounding is added; so cancellation, a branch that may be taken
-the wrong way and a rounding to an integer that may fall on either side are all seen, and no tolerance is chosen by hand.
+the wrong way and a rounding to an integer that may fall on either side are all seen,
+and no tolerance is chosen by hand.
 
 An error of infinity means that the precision of the computation defines nothing: an intermediate overflow, for example.
 """
