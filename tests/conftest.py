@@ -5,7 +5,11 @@ The larger profile of drawn examples is for the tests marked slow (`make test-al
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+
+# Triton reads this when it is first imported, which torch may do: before any test module is.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings
