@@ -60,11 +60,14 @@ lint: $(DEV_STAMP)
 types: $(DEV_STAMP)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+# Triton's interpreter is chosen when triton is first imported, so its tests have a process of their own.
 test: lint types
-	$(BIN)/pytest -q -m "not slow"
+	TRITON_INTERPRET=1 $(BIN)/pytest -q -m "not slow" tests/test_triton_*.py
+	$(BIN)/pytest -q -m "not slow" --ignore-glob='tests/test_triton_*.py'
 
 test-all: lint types
-	$(BIN)/pytest -q
+	TRITON_INTERPRET=1 $(BIN)/pytest -q tests/test_triton_*.py
+	$(BIN)/pytest -q --ignore-glob='tests/test_triton_*.py'
 
 test-gpu: $(DEV_STAMP)
 	TRITON_INTERPRET=0 $(BIN)/pytest -q -rs tests/gpu
