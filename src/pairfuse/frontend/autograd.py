@@ -5,30 +5,27 @@ In: a problem whose inputs torch follows.  Out: its visible outputs, with a back
 The derivative of a reduction with respect to F_ij is a formula of the record, its `cotangents`; pulled back to a
 variable by `transform.autodiff.vjp` it is again a formula in i and j.  The derivative with respect to x_i is its sum
 over j, that with respect to y_j its sum over i.  Those sums are computed by the same differentiable function, so that
-torch can differentiate them in turn.  Extrema are in selected.py.
+torch can differentiate them in turn.  Which sums they are is in passes.py; extrema are in selected.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch.autograd import Function
 
-from ..ir.expr import Expr, call, input_, inputs
+from ..ir.expr import call
 from ..lower.problem import Problem, Sizes
 from ..runtime import arrays
-from ..transform.autodiff import vjp
-from .base import Binding, Bindings, renumbered
+from .base import Binding, Bindings
 from .evaluate import Settings, device_value, dtype_of, gpu_settings, host_value, input_axes, launch, sizes_of
+from .passes import passes, rows_of_parameters
 from .selected import WITH_INDEX, selection
 from .space import Space
 
 Tensor = torch.Tensor
-LONGEST_SHARED_PASS = 32  # components; more than that gain nothing from sharing the evaluation of the formula
-PREFERRED_ROWS = 4  # derivatives of parameters join an existing pass unless its rows are this much more numerous
 
 
 class Call(NamedTuple):
@@ -140,21 +137,6 @@ def reconnected(request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tens
     return (outputs[0], reduce_tensors(Call(again, sizes, settings), tensors)[0], *outputs[2:])
 
 
-# ---------------------------------------------------------------------- the passes of a derivative
-
-
-class Pass(NamedTuple):
-    """One reduction that gives the derivatives with respect to several inputs, component after component.
-
-    slots    which tensors are its inputs: those of the reduction, then its cotangent, then its outputs
-    targets  (slot, dim) of the inputs whose derivatives are in the result, in this order
-    """
-
-    problem: Problem
-    slots: tuple[int, ...]
-    targets: tuple[tuple[int, int], ...]
-
-
 def gradients(
     request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor], g: Tensor, wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
@@ -163,8 +145,7 @@ def gradients(
     known = [*tensors, g, *outputs]
     found: list[Tensor | None] = [None] * len(tensors)
     axes = input_axes(problem)
-    rows = _rows_of_parameters(axes, sizes, wanted)
-    for p in passes(problem, wanted, rows):
+    for p in passes(problem, wanted, rows_of_parameters(axes, sizes, wanted)):
         result = reduce_tensors(Call(p.problem, sizes, settings), [known[s] for s in p.slots])[0]
         start = 0
         for slot, dim in p.targets:
@@ -175,66 +156,3 @@ def gradients(
             shape = tensors[slot].shape
             found[slot] = part if part.shape == shape else part.sum_to_size(shape)
     return found
-
-
-def _rows_of_parameters(axes: tuple[str, ...], sizes: Sizes, wanted: tuple[bool, ...]) -> str:
-    """The axis that the derivatives of parameters are first indexed by, before they are summed over it, too.
-
-    They join the pass of the other variables; or else the shorter axis, because this costs one number per row.
-    """
-    others = {axis for axis, want in zip(axes, wanted, strict=False) if want} - {"p"}
-    shorter, longer = ("i", "j") if sizes.M <= sizes.N else ("j", "i")
-    joins = others == {longer} and sizes.along(longer) <= PREFERRED_ROWS * sizes.along(shorter)
-    return longer if joins else shorter
-
-
-@lru_cache(maxsize=1024)
-def passes(problem: Problem, wanted: tuple[bool, ...], rows_of_parameters: str) -> tuple[Pass, ...]:
-    """The reductions that together give the derivatives with respect to the wanted inputs."""
-    record, count = problem.record, len(wanted)
-    dims = problem.output_dims()
-    g = (input_(count, problem.kept, dims[0]),)
-    outputs = tuple(input_(count + 1 + k, problem.kept, d) for k, d in enumerate(dims))
-    assert record.cotangents is not None
-    cotangents = record.cotangents(g, problem.formulas, outputs)
-    seeds = [_fitted(c, f) for c, f in zip(cotangents, problem.formulas, strict=True)]
-    leaves = [n for n in problem.inputs if wanted[n.param("slot")]]
-    derivatives = zip(leaves, vjp(problem.formulas, seeds, leaves), strict=True)
-    found: dict[str, list[tuple[int, Expr]]] = {"i": [], "j": []}
-    for leaf, derivative in derivatives:
-        axis = leaf.param("axis")
-        found[rows_of_parameters if axis == "p" else axis].append((leaf.param("slot"), derivative))
-    return tuple(
-        _pass(group, "j" if axis == "i" else "i", problem.dtype)
-        for axis, parts in found.items()
-        for group in _groups(parts)
-    )
-
-
-def _fitted(cotangent: Expr, formula: Expr) -> Expr:
-    """A formula of length 1 against a longer one counts for all its components."""
-    if cotangent.dim > formula.dim:
-        return call("sum_d", cotangent, group=cotangent.dim // formula.dim)
-    return cotangent
-
-
-def _groups(parts: list[tuple[int, Expr]]) -> list[list[tuple[int, Expr]]]:
-    """The derivatives that share a pass."""
-    groups: list[list[tuple[int, Expr]]] = []
-    for slot, derivative in parts:
-        if groups and sum(d.dim for _, d in groups[-1]) + derivative.dim <= LONGEST_SHARED_PASS:
-            groups[-1].append((slot, derivative))
-        else:
-            groups.append([(slot, derivative)])
-    return groups
-
-
-def _pass(parts: list[tuple[int, Expr]], over: str, dtype: str) -> Pass:
-    formula = parts[0][1]
-    for _, derivative in parts[1:]:
-        formula = call("concat", formula, derivative)
-    slots = tuple(n.param("slot") for n in inputs(formula))
-    places = {s: k for k, s in enumerate(slots)}
-    mapping = tuple(places.get(s, 0) for s in range(max(slots, default=-1) + 1))
-    problem = Problem((renumbered(formula, mapping),), "sum", over, dtype)
-    return Pass(problem, slots, tuple((slot, d.dim) for slot, d in parts))

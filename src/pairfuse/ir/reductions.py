@@ -25,6 +25,7 @@ import numpy as np
 
 from ..errors import FormulaError
 from .expr import Expr, Op, call, const, leaf, register
+from .rows import where
 
 State = tuple[Expr, ...]
 
@@ -115,10 +116,6 @@ def reduction(**cells: Any) -> None:
     if record.name in REDUCTIONS:
         raise FormulaError(f"reduction {record.name!r} is already registered")
     REDUCTIONS[record.name] = record
-
-
-def where(c: Expr, a: Expr | float, b: Expr | float) -> Expr:
-    return call("where", c, a, b)
 
 
 def _fmin(x: Expr, y: Expr) -> Expr:

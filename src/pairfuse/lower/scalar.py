@@ -10,7 +10,7 @@ outside by the emitter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import FormulaError
@@ -141,6 +141,21 @@ def free_loops(root: Expr, memo: dict[Expr, frozenset[int]]) -> frozenset[int]:
             free = free - {node.param("depth")}
         memo[node] = free
     return memo[root]
+
+
+def invariants(body: Expr, depth: int, memo: dict[Expr, frozenset[int]]) -> Iterator[Expr]:
+    """The largest parts of the body of a loop that do not depend on its variable: they are written before the loop."""
+    seen: set[Expr] = set()
+    stack = [body]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if depth not in free_loops(node, memo):
+            yield node
+        elif node.name != "component_at":
+            stack += node.args
 
 
 NONE_DEPTHS: frozenset[int] = frozenset()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from ...errors import CompileError
 from ...ir.expr import Expr, toposort
-from ...lower.scalar import free_loops, loop_var
+from ...lower.scalar import free_loops, invariants, loop_var
 from .builder import Builder, Value
 from .math import emit_math
 
@@ -257,20 +257,8 @@ class Values:
 
     def hoist(self, body: Expr, depth: int) -> None:
         """Write what the body needs and what does not depend on the loop, before the loop."""
-        seen: set[Expr] = set()
-        stack = [body]
-        while stack:
-            node = stack.pop()
-            if node in seen:
-                continue
-            seen.add(node)
-            free = free_loops(node, self._free)
-            if depth in free:
-                if node.name not in ("component", "component_at"):
-                    stack += node.args
-                elif node.name == "component_at":
-                    continue
-            elif not node.is_const() and not self._is_scalar(node) and free <= set(self.scope.loops):
+        for node in invariants(body, depth, self._free):
+            if not node.is_const() and not self._is_scalar(node) and not self._is_bound(node):
                 self(node)
 
     # ------------------------------------------------------------------ integers of the loops

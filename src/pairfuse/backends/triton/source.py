@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from ...errors import CompileError
 from ...ir.expr import Expr
-from ...lower.scalar import free_loops, loop_var
+from ...lower.scalar import free_loops, invariants, loop_var
 
 Resolver = Callable[[Expr], str]
 
@@ -173,16 +173,6 @@ class Source:
 
     def hoist(self, body: Expr, depth: int) -> None:
         """Write what does not depend on the loop before it."""
-        seen: set[Expr] = set()
-        stack = [body]
-        while stack:
-            node = stack.pop()
-            if node in seen:
-                continue
-            seen.add(node)
-            free = free_loops(node, self._free)
-            if depth in free:
-                if node.name != "component_at":
-                    stack += node.args
-            elif not node.is_const() and free <= set(self.loops):
+        for node in invariants(body, depth, self._free):
+            if not node.is_const() and free_loops(node, self._free) <= set(self.loops):
                 self(node)
