@@ -52,6 +52,7 @@ class KernelEmitter:
         self.b = b
         self.values = Values(self.b, self.real, self.integer, self.shape_of)
         self.values.slice = schedule.slice
+        self.values.sums_by_step = any(s.dim > schedule.unroll_state for s in kernel.slots)
         self.bases: list[str] = []
         self.strides: list[tuple[str, str]] = []
 

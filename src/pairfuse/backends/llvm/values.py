@@ -5,6 +5,7 @@ In: expressions of dim 1 (lower/scalar.py) and a `Scope`, which knows the values
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -53,6 +54,7 @@ class Values:
         """`shape_of` gives rows and columns of the grid of an expression before it is written."""
         self.window = range(1)  # columns of the step being written
         self.slice = 1  # columns of a fold loop written at a time
+        self.sums_by_step = False  # are the columns of a step added up before they join the sum?
         self.b = b
         self.shape_of = shape_of
         self.real = real
@@ -173,10 +175,14 @@ class Values:
         assert fold.param("fold") == "sum"
         terms = self._known(fold.args[0])
         terms = self.b.expand(terms, terms.rows, len(self.window))
+        columns = [terms.column(u) for u in range(terms.cols)]
+        if not self.sums_by_step:
+            return functools.reduce(self._contracted_sum, columns, acc)
+        return self._contracted_sum(acc, functools.reduce(self._contracted_sum, columns))
+
+    def _contracted_sum(self, x: Value, y: Value) -> Value:
         b, ty = self.b, self.b.vec(self.real)
-        for u in range(terms.cols):
-            acc = b.each(self.real, lambda x, y: b.let(f"fadd contract {ty} {x}, {y}"), acc, terms.column(u))
-        return acc
+        return b.each(self.real, lambda p, q: b.let(f"fadd contract {ty} {p}, {q}"), x, y)
 
     # ------------------------------------------------------------------ loops over components
     def _fold_loop(self, node: Expr) -> Value:
