@@ -70,7 +70,7 @@ test-all: lint types
 	$(BIN)/pytest -q --ignore-glob='tests/test_triton_*.py'
 
 test-gpu: $(DEV_STAMP)
-	TRITON_INTERPRET=0 $(BIN)/pytest -q -rs tests/gpu
+	TRITON_INTERPRET=0 $(BIN)/pytest -q -rs -m "not slow" tests/gpu
 
 format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix .

@@ -29,10 +29,12 @@ class Case:
     dtypes: tuple[str, ...] = ("float32", "float64")
     engines: tuple[str, ...] = ENGINES
     scale: float = 1.0  # standard deviation of the coordinates
+    block: int = 0  # points of a block of the block-sparse cases
+    share: float = 1.0  # of the pairs of blocks that take part
 
     @property
     def pairs(self) -> int:
-        return self.M * self.N
+        return round(self.M * self.N * self.share)
 
     def smaller(self, factor: int) -> Case:
         """The same with fewer rows and columns, to try the suite itself."""
@@ -50,6 +52,7 @@ EXP = {"float32": 5, "float64": 11}
 # |x|^2, |y|^2 and all constants are folded into rows and columns; each accumulated component costs one.
 WORK: dict[str, Callable[[Case, int], float]] = {
     "gaussian": lambda c, exp: c.D + exp + c.E,
+    "block_sparse": lambda c, exp: c.D + exp + c.E,
     "argkmin": lambda c, exp: c.D + 1,
     "argmin": lambda c, exp: c.D + 1,
     "logsumexp": lambda c, exp: c.D + exp + 1,
@@ -62,6 +65,26 @@ CASES = (
     Case("gaussian-d64", "Gaussian matrix times vector, D=64", "gaussian", 10_000, 10_000, D=64, scale=64**-0.5),
     Case("gaussian-wide", "Gaussian matrix times 100 columns, D=3", "gaussian", 10_000, 10_000, E=100),
     Case("gaussian-few-rows", "Gaussian, 10 rows x 3,000,000 columns, D=3", "gaussian", 10, 3_000_000),
+    Case(
+        "gaussian-d3-large",
+        "Gaussian matrix times vector, D=3, 100,000 points",
+        "gaussian",
+        100_000,
+        100_000,
+        dtypes=("float32",),
+        engines=("pairfuse",),
+    ),
+    Case(
+        "block-sparse-d3",
+        "the same, 5 % of the blocks of 250 points kept (ranges)",
+        "block_sparse",
+        100_000,
+        100_000,
+        dtypes=("float32",),
+        engines=("pairfuse", "keops"),
+        block=250,
+        share=0.05,
+    ),
     Case("logsumexp-d3", "log-sum-exp of squared distances, D=3", "logsumexp", 10_000, 10_000),
     Case("argmin-d3", "nearest point, D=3", "argmin", 10_000, 10_000),
     Case("argkmin-d3", "10 nearest points, D=3", "argkmin", 10_000, 10_000, K=10),

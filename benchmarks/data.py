@@ -21,7 +21,7 @@ def arrays(case: Case, dtype: str) -> Arrays:
         "x": random.standard_normal((case.M, case.D), dtype=np.float32) * np.float32(case.scale),
         "y": random.standard_normal((case.N, case.D), dtype=np.float32) * np.float32(case.scale),
     }
-    if case.formula in ("gaussian", "attention"):
+    if case.formula in ("gaussian", "attention", "block_sparse"):
         made["b"] = random.random((case.N, case.E), dtype=np.float32)
     if case.formula == "density_gradient":
         made["w"] = random.random((case.M, 1), dtype=np.float32)

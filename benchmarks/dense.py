@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks import blocks
 from benchmarks.cases import Case
 
 BLOCK = 4_000_000  # numbers in an intermediate matrix: 16 MB in float32
@@ -32,6 +33,16 @@ def blockwise(step: Callable[[Tensor], Tensor], x: Tensor, columns: int) -> tupl
 
 def gaussian(case: Case, x: Tensor, y: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     return blockwise(lambda rows: squared_distances(rows, y).neg_().exp_() @ b, x, len(y))
+
+
+def block_sparse(case: Case, x: Tensor, y: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    numbers = torch.arange(len(x))
+
+    def step(rows: Tensor) -> Tensor:
+        mask = torch.from_numpy(blocks.mask(case, rows.numpy()))
+        return (squared_distances(x[rows], y).neg_().exp_() * mask) @ b
+
+    return blockwise(step, numbers, len(y))
 
 
 def logsumexp(case: Case, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
@@ -66,6 +77,7 @@ def attention(case: Case, x: Tensor, y: Tensor, b: Tensor) -> tuple[Tensor, ...]
 
 DENSE: dict[str, Callable[..., tuple[Any, ...]]] = {
     "gaussian": gaussian,
+    "block_sparse": block_sparse,
     "logsumexp": logsumexp,
     "argmin": argmin,
     "argkmin": argkmin,

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import blocks
 from benchmarks.cases import Case
 
 ROWS = 64
@@ -46,6 +47,11 @@ def relative_to_largest(found: Any, expected: Any) -> Any:
 
 def gaussian(case: Case, rows: Any, outputs: tuple[Any, ...], x: Any, y: Any, b: Any) -> Any:
     return relative(outputs[0][rows], np.exp(-squared_distances(x[rows], y)) @ b)
+
+
+def block_sparse(case: Case, rows: Any, outputs: tuple[Any, ...], x: Any, y: Any, b: Any) -> Any:
+    kernel = np.exp(-squared_distances(x[rows], y)) * blocks.mask(case, rows)
+    return relative(outputs[0][rows], kernel @ b)
 
 
 def logsumexp(case: Case, rows: Any, outputs: tuple[Any, ...], x: Any, y: Any) -> Any:
@@ -81,6 +87,7 @@ def attention(case: Case, rows: Any, outputs: tuple[Any, ...], x: Any, y: Any, b
 
 ERRORS: dict[str, Callable[..., Any]] = {
     "gaussian": gaussian,
+    "block_sparse": block_sparse,
     "logsumexp": logsumexp,
     "argmin": nearest,
     "argkmin": nearest,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks import blocks
 from benchmarks.cases import Case
 
 
@@ -18,6 +19,12 @@ def squared_distances(lazy: Any, x: Any, y: Any) -> Any:
 
 def gaussian(lazy: Any, case: Case, x: Any, y: Any, b: Any) -> tuple[Any, ...]:
     return ((-squared_distances(lazy, x, y)).exp() @ b,)
+
+
+def block_sparse(lazy: Any, case: Case, x: Any, y: Any, b: Any) -> tuple[Any, ...]:
+    kernel = (-squared_distances(lazy, x, y)).exp()
+    kernel.ranges = blocks.ranges(case)
+    return (kernel @ b,)
 
 
 def logsumexp(lazy: Any, case: Case, x: Any, y: Any) -> tuple[Any, ...]:
@@ -47,6 +54,7 @@ def attention(lazy: Any, case: Case, x: Any, y: Any, b: Any) -> tuple[Any, ...]:
 
 FORMULAS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "gaussian": gaussian,
+    "block_sparse": block_sparse,
     "logsumexp": logsumexp,
     "argmin": argmin,
     "argkmin": argkmin,

@@ -1,146 +1,56 @@
-"""Figures on a GPU: `make bench-gpu`, or `python -m benchmarks.gpu [name ...]`.
+"""Figures on a GPU: `make bench-gpu`, or `python -m benchmarks.gpu [name ...]`; `--help` says more.
 
-In: names of cases, or none for all.  Out: a line for each, and `results/gpu-<device>.json` with the device, versions
-and dates.  Times are medians of CUDA events around warm calls; PyKeOps is timed beside us where it is installed.
-Without a GPU it says so, and that is all.
+In: names of cases, or none for all, the most important first.  Out: a line for each engine as it is measured, and
+`results/gpu-<device>.json` and `.md` with the device, the versions and the dates.  Times are medians of CUDA events
+around warm calls.  Without a GPU it says so, and that is all.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import importlib.util
 import json
-import statistics
+import os
+import platform
+import re
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from benchmarks import measure
+from benchmarks.gpu_cases import BY_NAME, CASES
+from benchmarks.report import bar, duration
+from pairfuse.info import version
+
 RESULTS = Path(__file__).with_name("results")
-REPEATS = 10
+PARTS = {
+    "cold": "Cold start, empty cache of Triton",
+    "memory": "Memory over many calls",
+    "stream": "Data of the CPU, streamed",
+}
+PEERS_NEEDED = "PyKeOps is not timed: there is no interpreter with it (`make bench-peers`, or --python-keops PATH)."
+SECONDS = 6.0  # of warm calls of one engine on one case
+HEAD = ("case", "engine", "time", "pairs/s", "ours is", "error", "memory", "first call", "caller", "aim")
 
 
-@dataclass(frozen=True)
-class GpuCase:
-    """What is computed: formula(LazyTensor, *arrays), on arrays of these shapes; the number of pairs of a call."""
+class Engine(measure.Engine):
+    """A worker process on the GPU, seen from the driver."""
 
-    name: str
-    shapes: tuple[tuple[int, ...], ...]
-    pairs: float
-    formula: Callable[..., Any]
-    dtype: str = "float32"
-
-
-def _distance(lazy: Any, x: Any, y: Any) -> Any:
-    return ((lazy(x[..., :, None, :].contiguous()) - lazy(y[..., None, :, :].contiguous())) ** 2).sum(-1)
-
-
-def _gaussian(lazy: Any, x: Any, y: Any, b: Any) -> Any:
-    return (-_distance(lazy, x, y)).exp() @ b
-
-
-def _gradient(lazy: Any, x: Any, y: Any, b: Any) -> Any:
-    from torch.autograd import grad
-
-    x = x.detach().requires_grad_()
-    value = _gaussian(lazy, x, y, b)
-    return value, *grad(value.sum(), x)
-
-
-def _sinkhorn(lazy: Any, x: Any, y: Any, b: Any) -> Any:
-    return (lazy(b[None, :, :]) - _distance(lazy, x, y)).logsumexp(dim=1)
-
-
-def _neighbours(lazy: Any, x: Any, y: Any) -> Any:
-    return _distance(lazy, x, y).argKmin(K=10, dim=1)
-
-
-def _nearest(lazy: Any, x: Any, y: Any) -> Any:
-    return _distance(lazy, x, y).argmin(dim=1)
-
-
-def _batches(lazy: Any, x: Any, y: Any) -> Any:
-    return (-_distance(lazy, x, y)).exp().sum(dim=2)
-
-
-def _attention(lazy: Any, q: Any, k: Any, v: Any) -> Any:
-    scores = lazy(q[:, None, :]) | lazy(k[None, :, :])
-    return scores.sumsoftmaxweight(lazy(v[None, :, :]), axis=1)
-
-
-def _points(m: int, n: int, d: int, *more: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    return ((m, d), (n, d), *more)
-
-
-M = 10**6
-CASES = (
-    GpuCase("gaussian, D=3, 1e6 x 1e6", _points(M, M, 3, (M, 1)), 1e12, _gaussian),
-    GpuCase("gaussian, D=3, 1e5 x 1e5", _points(10**5, 10**5, 3, (10**5, 1)), 1e10, _gaussian),
-    GpuCase("gaussian, D=64, 2e5 x 2e5", _points(2 * 10**5, 2 * 10**5, 64, (2 * 10**5, 1)), 4e10, _gaussian),
-    GpuCase("value and gradient, D=3, 1e6 x 1e6", _points(M, M, 3, (M, 1)), 1e12, _gradient),
-    GpuCase("Sinkhorn step, D=3, 1e6 x 1e6", _points(M, M, 3, (M, 1)), 1e12, _sinkhorn),
-    GpuCase("Sinkhorn step, D=64, 2e5 x 2e5", _points(2 * 10**5, 2 * 10**5, 64, (2 * 10**5, 1)), 4e10, _sinkhorn),
-    GpuCase("argKmin K=10, D=3, 1e6 x 1e6", _points(M, M, 3), 1e12, _neighbours),
-    GpuCase("argmin, D=128, 1e5 x 1e5, float16", _points(10**5, 10**5, 128), 1e10, _nearest, "float16"),
-    GpuCase("16 rows x 1e7, D=3", _points(16, 10**7, 3, (10**7, 1)), 1.6e8, _gaussian),
-    GpuCase("1024 batches of 256 x 256, D=3", ((1024, 256, 3), (1024, 256, 3)), 1024 * 256 * 256, _batches),
-    GpuCase("attention, D=64, 8192 x 8192", ((8192, 64),) * 3, 8192**2, _attention, "bfloat16"),
-    GpuCase("warm call, 100 x 100", _points(100, 100, 3, (100, 1)), 1e4, _gaussian),
-)
-
-
-def timed(call: Callable[[], Any]) -> dict[str, float]:
-    """Seconds of the first call, and the median of warm ones, by the clock of the GPU and by that of the caller."""
-    import torch
-
-    start = time.perf_counter()
-    call()
-    torch.cuda.synchronize()
-    first = time.perf_counter() - start
-    gpu: list[float] = []
-    host: list[float] = []
-    for _ in range(REPEATS):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start = time.perf_counter()
-        begin.record()
-        call()
-        end.record()
-        host.append(time.perf_counter() - start)
-        torch.cuda.synchronize()
-        gpu.append(begin.elapsed_time(end) / 1e3)
-    return {"first": first, "gpu": statistics.median(gpu), "host": statistics.median(host)}
-
-
-def measure(case: GpuCase) -> dict[str, Any]:
-    import torch
-
-    from pairfuse.torch import LazyTensor
-
-    generator = torch.Generator("cuda").manual_seed(0)
-    kind = getattr(torch, case.dtype)
-    arrays = [torch.rand(s, generator=generator, device="cuda").to(kind) for s in case.shapes]
-    found: dict[str, Any] = {"date": datetime.date.today().isoformat()}
-    for engine, lazy in (("pairfuse", LazyTensor), ("pykeops", _keops())):
-        if lazy is None:
-            continue
-        try:
-            times = timed(lambda lazy=lazy: case.formula(lazy, *arrays))
-        except Exception as error:
-            found[engine] = {"error": str(error).splitlines()[0]}
-            continue
-        found[engine] = times | {"pairs/s": case.pairs / times["gpu"]}
-    return found
-
-
-def _keops() -> Any:
-    if importlib.util.find_spec("pykeops") is None:
-        return None
-    from pykeops.torch import LazyTensor  # type: ignore[import-not-found]
-
-    return LazyTensor
+    def __init__(self, name: str, python: str, **environment: str) -> None:
+        self.name = name
+        self.process = subprocess.Popen(
+            [python, "-m", "benchmarks.gpu_worker", name],
+            cwd=measure.ROOT,
+            env=os.environ | {"TRITON_INTERPRET": "0"} | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
 
 
 def no_gpu() -> str:
@@ -153,34 +63,173 @@ def no_gpu() -> str:
     return "" if torch.cuda.is_available() else "torch sees no GPU on this machine"
 
 
-def main(names: list[str]) -> int:
+def machine() -> dict[str, Any]:
+    """The device and the versions that a figure belongs to."""
+    import torch
+
+    known = torch.cuda.get_device_properties(0)
+    return {
+        "device": known.name,
+        "capability": f"{known.major}.{known.minor}",
+        "memory": f"{known.total_memory / 1e9:.0f} GB, {known.multi_processor_count} multiprocessors",
+        "driver": driver(),
+        "cuda": torch.version.cuda or torch.version.hip,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("pairfuse", "torch", "triton")},
+    }
+
+
+def driver() -> str:
+    """The version of the driver, as nvidia-smi says it."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "not known"
+    return done.stdout.splitlines()[0].strip() if done.stdout else "not known"
+
+
+# ---------------------------------------------------------------------- measuring
+
+
+def measured(name: str, engines: list[Engine], shrink: int) -> dict[str, Any]:
+    """One case by every engine, or one of the other parts by ours."""
+    today = datetime.date.today().isoformat()
+    if name in PARTS:
+        if name != "cold":
+            return {"date": today, "facts": engines[0].ask(part=name)}
+        with tempfile.TemporaryDirectory() as folder:
+            engine = Engine("pairfuse", sys.executable, TRITON_CACHE_DIR=folder, PAIRFUSE_CACHE_FOLDER=folder)
+            try:
+                return {"date": today, "facts": engine.ask(part=name)}
+            finally:
+                engine.close()
+    asked = [e for e in engines if e.name != "torch" or BY_NAME[name].torch is not None]
+    records = {e.name: e.ask(case=name, seconds=SECONDS, shrink=shrink) for e in asked}
+    return {"date": today, "records": records}
+
+
+def rows(name: str, entry: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The lines of one entry in the table of cases."""
+    case = BY_NAME[name]
+    ours = entry["records"].get("pairfuse", {}).get("gpu")
+    found: list[tuple[str, ...]] = []
+    for engine, record in entry["records"].items():
+        if "gpu" not in record:
+            what = record["failed"].replace("|", "/").partition("\n")[0][:80]
+            found.append((case.title, engine, f"failed: {what}", *[""] * (len(HEAD) - 3)))
+            continue
+        ratio = f"{record['gpu'] / ours:.2f} x faster" if ours and engine != "pairfuse" else ""
+        found.append(
+            (
+                case.title,
+                engine,
+                duration(record["gpu"]),
+                f"{case.pairs / record['gpu']:.2e}",
+                ratio,
+                f"{record['error']:.1e}",
+                f"{record['memory'] / 1e6:.1f} MB",
+                duration(record["first"]),
+                duration(record["host"]),
+                case.target if engine == "pairfuse" else "",
+            )
+        )
+    return found
+
+
+def facts(entry: dict[str, Any]) -> list[str]:
+    """The lines of an entry that is no case."""
+    found = entry["facts"].items()
+    return [f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}" for key, value in found]
+
+
+def markdown(kept: dict[str, Any]) -> str:
+    """The whole file as one document."""
+    measured = kept["measured"]
+    lines = [f"# Measured on {kept['machine']['device']}", ""]
+    lines += [f"- {key}: {value}" for key, value in kept["machine"].items()]
+    lines += ["", "Time: median of warm calls by the clock of the GPU; caller: until the call returns;"]
+    lines += ["memory: allocated during the first call; error: relative to the largest true number of 16 rows.", ""]
+    lines += [bar(HEAD), bar("---" for _ in HEAD)]
+    lines += [bar(row) for case in CASES if case.name in measured for row in rows(case.name, measured[case.name])]
+    for name, title in PARTS.items():
+        if name in measured:
+            lines += ["", f"## {title}", "", *(f"- {fact}" for fact in facts(measured[name]))]
+    dates = sorted({entry["date"] for entry in measured.values()})
+    return "\n".join([*lines, "", f"Measured {', '.join(dates)}."]) + "\n"
+
+
+def keep(about: dict[str, Any], measured: dict[str, Any]) -> Path:
+    """Merge into the files of this device."""
+    RESULTS.mkdir(exist_ok=True)
+    slug = re.sub(r"[^a-z0-9]+", "-", about["device"].lower()).strip("-")
+    path = RESULTS / f"gpu-{slug}.json"
+    old = json.loads(path.read_text()) if path.exists() else {}
+    merged = {"machine": old.get("machine", {}) | about, "measured": old.get("measured", {}) | measured}
+    path.write_text(json.dumps(merged, indent=1) + "\n")
+    path.with_suffix(".md").write_text(markdown(merged))
+    return path
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(prog="benchmarks.gpu", description="Pairfuse on a GPU beside its peers.")
+    command.add_argument("names", nargs="*", metavar="NAME", help="what to measure (default: everything); see --list")
+    command.add_argument("--list", action="store_true", help="list the names and stop")
+    command.add_argument("--minutes", type=float, default=20, help="begin nothing after this time (default: 20)")
+    command.add_argument("--python-keops", type=Path, default=measure.PEERS_PYTHON, help="interpreter with PyKeOps")
+    command.add_argument("--shrink", type=int, default=1, help="divide the sizes, to try the suite (writes nothing)")
+    command.add_argument("--no-write", action="store_true", help="print only, leave benchmarks/results alone")
+    return command
+
+
+def main(argv: list[str] | None = None) -> int:
+    grammar = parser()
+    args = grammar.parse_args(argv)
+    names = [*BY_NAME, *PARTS]
+    if args.list:
+        print("\n".join([*(f"{c.name:22} {c.title}" for c in CASES), *(f"{n:22} {t}" for n, t in PARTS.items())]))
+        return 0
+    if unknown := sorted(set(args.names) - set(names)):
+        grammar.error(f"unknown: {', '.join(unknown)}; --list shows the names")
     why = no_gpu()
     if why:
         print(f"benchmarks.gpu: skipped, {why}.")
         return 0
-    import torch
+    return run([n for n in names if not args.names or n in args.names], args)
 
-    name = torch.cuda.get_device_name()
-    path = RESULTS / f"gpu-{name.replace(' ', '-').lower()}.json"
-    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"measured": {}}
-    packages = ("pairfuse", "torch", "triton", "pykeops")
-    versions = {p: metadata.version(p) for p in packages if importlib.util.find_spec(p)}
-    kept["machine"] = {"device": name, "cuda": torch.version.cuda, **versions}
-    for case in CASES:
-        if names and not any(n in case.name for n in names):
-            continue
-        kept["measured"][case.name] = found = measure(case)
-        ours = found["pairfuse"]
-        text = (
-            ours.get("error")
-            or f"{ours['gpu'] * 1e3:10.3f} ms  {ours['pairs/s']:.3g} pairs/s  first {ours['first']:.2f} s"
-        )
-        print(f"{case.name:40} {text}", flush=True)
-        RESULTS.mkdir(exist_ok=True)
-        path.write_text(json.dumps(kept, indent=1) + "\n")
-    print(path)
+
+def run(names: list[str], args: argparse.Namespace) -> int:
+    begin, about = time.monotonic(), machine()
+    engines = [Engine("pairfuse", sys.executable), Engine("torch", sys.executable)]
+    if args.python_keops.exists() and measure.importable(str(args.python_keops), "pykeops"):
+        engines.insert(1, Engine("keops", str(args.python_keops)))
+    else:
+        print(PEERS_NEEDED)
+    path: Path | None = None
+    try:
+        for name in names:
+            if time.monotonic() - begin > 60 * args.minutes:
+                print(f"{name}: no time left")
+                continue
+            entry = measured(name, engines, args.shrink)
+            if "facts" in entry:
+                print(f"{PARTS[name]}\n  " + "\n  ".join(facts(entry)), flush=True)
+            else:
+                for row in rows(name, entry):
+                    print("  ".join(cell for cell in row if cell), flush=True)
+            if not args.no_write and args.shrink == 1:
+                path = keep(about, {name: entry})
+    finally:
+        for engine in engines:
+            engine.close()
+    if path is not None:
+        print(path)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

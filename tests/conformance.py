@@ -114,21 +114,28 @@ def run(case: Case, backend: str) -> tuple[np.ndarray, ...]:
 
 
 def terms(case: Case) -> list[Estimate]:
-    """The terms of the reduction, (*batch, kept, reduced, dim), and how far from them a backend may be."""
+    """The terms of the reduction, (*batch, kept, reduced, dim), and how far from them a backend may be.
+
+    Where both axes are reduced, all pairs are terms of one result: (*batch, 1, pairs, dim).
+    """
     formulas = expand(case.problem.formulas)
     values: dict[Expr, Any] = {}
     for node in toposort(*formulas):
         if node.name == "input":
             array = np.asarray(case.arrays[node.param("slot")], np.float64)
-            values[node] = _placed(array, node.param("axis"), case.problem.kept)
+            values[node] = _placed(array, node.param("axis"), case.problem.rows)
         elif node.name == "index":
             axis = node.param("axis")
-            values[node] = _placed(np.arange(case.sizes.along(axis))[:, None], axis, case.problem.kept)
-    lead = (*case.sizes.batch, case.sizes.along(case.problem.kept), case.sizes.along(case.problem.over))
+            values[node] = _placed(np.arange(case.sizes.along(axis))[:, None], axis, case.problem.rows)
+    rows, columns = case.sizes.along(case.problem.rows), case.sizes.along(case.problem.columns)
+    lead, pairs = (*case.sizes.batch, rows, columns), (*case.sizes.batch, 1, rows * columns)
     found: list[Estimate] = []
     for f, t in zip(formulas, estimate(formulas, values, case.problem.precision), strict=True):
         value = np.broadcast_to(np.asarray(t.value, np.float64), (*lead, f.dim))
-        found.append(Estimate(value, np.broadcast_to(np.asarray(t.error, np.float64), value.shape)))
+        error = np.broadcast_to(np.asarray(t.error, np.float64), value.shape)
+        if case.problem.both:
+            value, error = (v.reshape(*pairs, f.dim) for v in (value, error))
+        found.append(Estimate(value, error))
     return found
 
 

@@ -40,7 +40,8 @@ MISTAKES: list[tuple[str, type[PairfuseError], str, str]] = [
     ("'a' * X", DtypeError, "x * y: a str cannot take part in a formula.", "x: str 'a'"),
     ("X + np.zeros((8, 1500))", ShapeError, "x + y: an array of two axes needs to know", "y: NumPy array"),
     ("X ** None", DtypeError, "x.pow(y): a NoneType cannot take part", "accepted: numbers"),
-    ("X + 1j", UnsupportedError, "x + y: complex numbers are not supported yet.", "real and imaginary"),
+    ("X * 1j < Y", DtypeError, "x < y: not defined for complex numbers.", "no order"),
+    ("X + np.zeros(3, np.complex64)", DtypeError, "x + y: the number types differ, float64 and float32.", "complex64"),
     ("where(K < 1, X, 'a')", DtypeError, "where(x, y, z): a str cannot take part", "formula of i and j"),
     ("X.matvecmult(Y[..., :2])", ShapeError, "x.matvecmult(y): a matrix of 3 entries", "shape (1, 20, 2)"),
     ("X.weightedsqnorm([1.0, 2.0])", ShapeError, "x.weightedsqnorm(y): a weight of length 2", "x: i-variable"),
@@ -75,10 +76,13 @@ MISTAKES: list[tuple[str, type[PairfuseError], str, str]] = [
     ("LazyTensor([1, 'a'])", DtypeError, "LazyTensor(x): a list cannot take part", "lists of numbers"),
     ("LazyTensor([])", DtypeError, "LazyTensor(x): a list cannot take part", "lists of numbers"),
     ("LazyTensor(None)", DtypeError, "LazyTensor(x): a NoneType cannot take part", "accepted"),
-    ("LazyTensor((0, 3, 1))", UnsupportedError, "LazyTensor(x): symbolic variables", "pass the data"),
-    ("Vi(0, 3)", UnsupportedError, "Vi(0, 3): symbolic variables are not supported yet.", "call=False"),
-    ("LazyTensor(1j)", UnsupportedError, "LazyTensor(x): complex numbers are not supported yet.", "real and imaginary"),
-    ("Pm(np.zeros(3, complex))", DtypeError, "LazyTensor(x): arrays of complex128", "x.real and x.imag"),
+    ("LazyTensor((0, 3))", DtypeError, "LazyTensor(x): a tuple declares a symbolic variable", "pass a list"),
+    ("LazyTensor((0, 3, 1), axis=1)", ShapeError, "LazyTensor((0, 3, 1), axis=1): the category", "leave the axis out"),
+    ("Vi(0, 0)", ShapeError, "Vi(number, length): a number from 0 and a length from 1", "length: int 0"),
+    ("Vj(x, 3)", ShapeError, "Vj(number, length): a number from 0", "number: NumPy array, shape (10, 3)"),
+    ("Vi(0, 3) + Vj(0, 3)", ShapeError, "x + y: the argument number 0 is declared twice", "a number of its own"),
+    ("LazyTensor(1j, axis=1)", ShapeError, "LazyTensor(x, axis=1): numbers and lists of numbers", "complex 1j"),
+    ("Pm(np.zeros(3, 'G'))", DtypeError, "LazyTensor(x): arrays of c", "x.astype(np.complex64)"),
     ("Pm(torch.zeros(3).half())", DtypeError, "LazyTensor(x): arrays of float16 are not supported.", "x.float()"),
     ("Pm(np.zeros(3, 'f2'))", DtypeError, "LazyTensor(x): arrays of float16 are not supported.", "np.float32"),
     ("Pm(np.zeros(3, object))", DtypeError, "LazyTensor(x): arrays of object are not supported.", "dtype=float"),
@@ -100,7 +104,9 @@ MISTAKES: list[tuple[str, type[PairfuseError], str, str]] = [
     ("K.sum_reduction()", ShapeError, "sum_reduction(): which axis?", "dim=0 reduces over i"),
     ("K.sum(dim=3)", ShapeError, "sum(): cannot reduce over axis 3.", "shape (10, 20, 1)"),
     ("B.sum(dim=0)", ShapeError, "sum(): cannot reduce over axis 0.", "dim=1 reduces over i, dim=2 over j"),
-    ("K.sum(dim=(0, 1))", ShapeError, "sum(): cannot reduce over axis (0, 1).", "dim=0 reduces over i"),
+    ("K.min(dim=(0, 1))", ShapeError, "min(): cannot reduce over axis (0, 1).", "dim=0 reduces over i"),
+    ("K.sum(dim=(1, 1))", ShapeError, "sum(): cannot reduce over axis (1, 1).", "each axis once"),
+    ("K.sum(dim=())", ShapeError, "sum(): cannot reduce over axis ().", "dim=0 reduces over i"),
     ("K.sum(dim='i')", ShapeError, "sum(): cannot reduce over axis i.", "dim=0 reduces over i"),
     ("K.logsumexp(dim=2)", ShapeError, "logsumexp(): cannot reduce over axis 2.", "dim=0 reduces over i"),
     # reductions: the arguments
@@ -110,7 +116,7 @@ MISTAKES: list[tuple[str, type[PairfuseError], str, str]] = [
     ("K.sum(dim=1, zzz=1)", KeywordError, "sum(zzz=...): there is no such keyword.", "keywords of reductions"),
     ("K.sum(dim=1, backend='cuda')", UnsupportedError, "sum(backend='cuda'): there is no such backend.", "'auto'"),
     ("K.sum(dim=1, device_id='cuda')", ShapeError, "sum(device_id='cuda'): a device is a number", ""),
-    ("K.sum(dim=1, ranges=(1,))", UnsupportedError, "ranges=...: block-sparse reductions", "where(mask, K, 0)"),
+    ("K.sum(dim=1, ranges=(1,))", ShapeError, "sum(ranges=...): ranges are a tuple", "from_matrix"),
     ("K.sum(dim=1, dtype_acc='float16')", DtypeError, "sum(dtype_acc='float16'): less precise than the data.", "auto"),
     ("K.sum(dim=1, dtype_acc='half')", DtypeError, "sum(dtype_acc='half'): not a type.", "'float64'"),
     ("K.sum(dim=1, dtype_acc='float64', use_double_acc=True)", DtypeError, "sum(dtype_acc='float64', use", "one of"),
@@ -166,9 +172,9 @@ def test_classes_are_those_that_callers_expect() -> None:
     assert issubclass(KeywordError, TypeError)
 
 
-@pytest.mark.parametrize("code", ["K.backend = 'zz'", "K.ranges = (1, 2)"])
-def test_attributes_are_checked(code: str) -> None:
-    with pytest.raises(UnsupportedError):
+@pytest.mark.parametrize(("code", "error"), [("K.backend = 'zz'", UnsupportedError), ("K.ranges = (1, 2)", ShapeError)])
+def test_attributes_are_checked(code: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
         exec(code, dict(NAMES))
 
 

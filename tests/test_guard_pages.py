@@ -59,7 +59,7 @@ def array(values, at):
 
 READ_BEYOND = "address, _ = guarded(100, sys.argv[1]); ctypes.string_at(address + int(sys.argv[2]), 1)"
 
-KERNELS = """
+GUARDS = """
 side, scratch_side = sys.argv[1], sys.argv[2]
 rng = np.random.default_rng(int(sys.argv[3]))
 
@@ -83,7 +83,9 @@ class GuardedNumpy:
         return guarded(n, scratch_side)[1] if np.isscalar(n) and n else np.empty(n, dtype)
 
 launch.np = GuardedNumpy()
+"""
 
+DENSE = """
 def formula(dim):
     x, y, p = input_(0, "i", dim), input_(1, "j", dim), input_(2, "p", 1)
     return x * y + p
@@ -114,6 +116,38 @@ print("computed", done)
 """
 
 
+BLOCKS = """
+from block_sparse import check_blocks, draw_mask, with_ranges
+from pairfuse.backends.llvm import launch_blocks
+from pairfuse.lower import schedule
+from dataclasses import replace
+
+make = launch_blocks.tables
+def guarded_tables(*arguments):
+    made = make(*arguments)
+    placed = {name: array(getattr(made, name), side) for name in ("blocks", "fills", "pieces")}
+    return replace(made, **placed)
+launch_blocks.tables = guarded_tables
+schedule.CHUNK_BYTES = 200  # fills are short, and full
+
+CASES = [("sum", 1, {}), ("sum", 40, {}), ("logsumexp", 1, {}), ("min_argmin", 1, {}), ("Kmin_argKmin", 1, {"K": 5}),
+    ("argKmax", 3, {"K": 17}), ("prod", 3, {})]
+done = 0
+config.threads = 2
+for name, dim, params in CASES:
+    x, y = input_(0, "i", dim), input_(1, "j", dim)
+    for dtype in DTYPES:
+        p = problem(name, x * y + call("exp", -y), over=str(rng.choice(["i", "j"])), dtype=dtype, **params)
+        for m, n in ((1, 1), (33, 70), (70, 33), (3, 1001), (1001, 3)):
+            case = draw_case(rng, p, m, n, "none")
+            arrays = tuple(a if a.strides[-1] % a.itemsize else array(a, side) for a in case.arrays)
+            mask = draw_mask(rng, m, n, (3, 5), 0.6)
+            check_blocks(with_ranges(replace(case, arrays=arrays), mask), mask)
+            done += 1
+print("computed", done)
+"""
+
+
 def process(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     paths = [str(Path(__file__).parent), str(Path(cache.__file__).parents[2])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PAIRFUSE_CACHE_FOLDER": ""}
@@ -130,9 +164,16 @@ def test_the_guard_works(side: str, offset: int, crash: int) -> None:
 
 @pytest.mark.parametrize(("side", "scratch_side"), [("end", "end"), ("start", "start")])
 def test_kernels_stay_within_their_arrays(side: str, scratch_side: str) -> None:
-    answer = process(KERNELS, side, scratch_side, "0")
+    answer = process(GUARDS + DENSE, side, scratch_side, "0")
     assert answer.returncode == 0, answer.stderr[-3000:]
     assert "computed 96" in answer.stdout
+
+
+@pytest.mark.parametrize(("side", "scratch_side"), [("end", "end"), ("start", "start")])
+def test_kernels_of_blocks_stay_within_their_arrays_and_tables(side: str, scratch_side: str) -> None:
+    answer = process(GUARDS + BLOCKS, side, scratch_side, "0")
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    assert "computed 70" in answer.stdout
 
 
 @pytest.mark.slow
@@ -140,5 +181,7 @@ def test_kernels_stay_within_their_arrays(side: str, scratch_side: str) -> None:
 @pytest.mark.parametrize("side", ["start", "end"])
 @pytest.mark.parametrize("instructions", ["avx2", "generic", "auto"])
 def test_kernels_of_all_instructions_stay_within_their_arrays(instructions: str, side: str, seed: int) -> None:
-    answer = process(f"config.instructions = {instructions!r}\n" + KERNELS, side, "end", str(seed))
-    assert answer.returncode == 0, answer.stderr[-3000:]
+    for script in (DENSE, BLOCKS):
+        answer = process(f"config.instructions = {instructions!r}\n" + GUARDS + script, side, "end", str(seed))
+        assert answer.returncode == 0, answer.stderr[-3000:]
+        assert "computed" in answer.stdout

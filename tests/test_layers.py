@@ -38,6 +38,7 @@ LAYERS = {
     "pairfuse.info": 7,
     "pairfuse.catalogue": 7,
     "pairfuse.demo": 7,
+    "pairfuse.dropin": 7,
     "pairfuse.__main__": 7,
 }
 LOADED_WHERE_USED = {"torch", "llvmlite", "triton", "sklearn", "matplotlib", "PIL", "scipy", "dask"}

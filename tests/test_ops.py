@@ -86,7 +86,9 @@ def test_keops_names_are_known() -> None:
     Atan Atan2 Sqrt Rsqrt Sign Step Floor Round ReLU Clamp ClampInt IfElse Mod Equal NotEqual LessThan LessOrEqual Sum
     SumT Max Min ArgMax ArgMin SqNorm2 Norm2 Normalize SqDist SqNormIso SqNormDiag SymSqNorm WeightedSqNorm
     WeightedSqDist Elem ElemT Extract ExtractT Concat OneHot BSpline SoftDTW_SqDist MatVecMult VecMatMult TensorProd
-    TensorDot Kron"""
+    TensorDot Kron ComplexReal ComplexImag Real2Complex Imag2Complex Conj ComplexAbs ComplexSquareAbs ComplexAngle
+    ComplexSum ComplexSumT ComplexAdd ComplexSubtract ComplexMult ComplexDivide ComplexRealScal ComplexExp
+    ComplexExp1j"""
     for name in names.split():
         assert lookup(name).name in TABLE
 
@@ -141,6 +143,35 @@ def weighted_differences(s: Any, x: Any, y: Any) -> Any:
     return weighted(s, x - y)
 
 
+def numbers(z: Any) -> Any:
+    """Pairs as NumPy's complex numbers."""
+    return z[..., ::2] + 1j * z[..., 1::2]
+
+
+def pairs(z: Any) -> Any:
+    z = np.asarray(z, dtype=complex)
+    return np.stack((z.real, z.imag), axis=-1).reshape(*z.shape[:-1], 2 * z.shape[-1])
+
+
+def on_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of complex numbers as one of pairs."""
+    return lambda *zs, **params: pairs(function(*map(numbers, zs), **params))
+
+
+def twin(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of complex vectors, one after the other, as one of rows of pairs."""
+
+    def on_rows(*arrays: Any, **params: Any) -> Any:
+        vectors = zip(*map(numbers, arrays), strict=True)
+        return np.array([pairs(np.atleast_1d(function(*v, **params))) for v in vectors])
+
+    return on_rows
+
+
+def scaled(x: Any, z: Any) -> Any:
+    return pairs(numbers(x) * z if z.shape[-1] == 1 else x * numbers(z))
+
+
 # An independent formula for each derived operation.
 MEANING: dict[str, Callable[..., Any]] = {
     "square": np.square,
@@ -173,10 +204,43 @@ MEANING: dict[str, Callable[..., Any]] = {
     "matvecmult": rows(lambda a, x: a.reshape(-1, x.size) @ x),
     "vecmatmult": rows(lambda x, a: x @ a.reshape(x.size, -1)),
     "tensorprod": rows(lambda x, y: np.outer(x, y).ravel()),
+    "difference_matrix": rows(lambda x, y: np.subtract.outer(x, y).ravel()),
     "tensordot": rows(tensordot),
     "kron": rows(lambda x, y, dimfa, dimfb: np.kron(x.reshape(dimfa), y.reshape(dimfb)).ravel()),
     "bspline": rows(bspline),
     "softdtw_sqdist": rows(softdtw),
+    "complex_real": lambda z: numbers(z).real,
+    "complex_imag": lambda z: numbers(z).imag,
+    "real2complex": pairs,
+    "imag2complex": lambda x: pairs(1j * x),
+    "complex_exp1j": lambda x: pairs(np.exp(1j * x)),
+    "complex_sqabs": lambda z: np.abs(numbers(z)) ** 2,
+    "complex_abs": lambda z: np.abs(numbers(z)),
+    "complex_angle": lambda z: np.angle(numbers(z)),
+    "conj": on_numbers(np.conj),
+    "complex_sum": on_numbers(lambda z: z.sum(-1, keepdims=True)),
+    "complex_sum_t": lambda z, dim: np.tile(z, dim // 2),
+    "complex_add": on_numbers(np.add),
+    "complex_subtract": on_numbers(np.subtract),
+    "complex_mult": on_numbers(np.multiply),
+    "complex_divide": on_numbers(np.divide),
+    "complex_real_scal": scaled,
+    "complex_inv": on_numbers(np.reciprocal),
+    "complex_square": on_numbers(np.square),
+    "complex_powi": on_numbers(lambda z, n: np.exp(n * np.log(z))),
+    "complex_exp": on_numbers(np.exp),
+    "complex_log": on_numbers(np.log),
+    "complex_sqrt": on_numbers(np.sqrt),
+    "complex_pow": on_numbers(np.power),
+    "complex_sin": on_numbers(np.sin),
+    "complex_cos": on_numbers(np.cos),
+    "complex_sinh": on_numbers(np.sinh),
+    "complex_cosh": on_numbers(np.cosh),
+    "complex_matvecmult": twin(lambda a, x: a.reshape(-1, x.size) @ x),
+    "complex_vecmatmult": twin(lambda x, a: x @ a.reshape(x.size, -1)),
+    "complex_tensorprod": twin(lambda x, y: np.outer(x, y).ravel()),
+    "complex_tensordot": twin(tensordot),
+    "complex_kron": twin(lambda x, y, dimfa, dimfb: np.kron(x.reshape(dimfa), y.reshape(dimfb)).ravel()),
 }
 
 
@@ -399,6 +463,14 @@ X, Y, S = input_(0, "i", 3), input_(1, "j", 2), input_(2, "p", 1)
         ("tensordot", (X, Y), {"dimfa": (3,), "dimfb": (2,), "contfa": (), "contfb": (), "perm": (0,)}, ("(0,)", "2")),
         ("softdtw_sqdist", (X, Y, Y), {}, ("2",)),
         ("shift", (X,), {"group": 2, "fill": 0.0}, ("3", "2")),
+        ("interleave", (X, Y), {}, ("3", "2")),
+        ("deinterleave", (X,), {"part": 0}, ("3",)),
+        ("deinterleave", (Y,), {"part": 2}, ("2",)),
+        ("complex_abs", (X,), {}, ("3",)),
+        ("complex_mult", (X, Y), {}, ("3",)),
+        ("complex_add", (call("tile", X, times=2), call("tile", Y, times=2)), {}, ("3", "2")),
+        ("complex_sum_t", (Y,), {"dim": 3}, ("2", "3")),
+        ("complex_real_scal", (X, call("tile", Y, times=2)), {}, ("3", "2")),
     ],
 )
 def test_lengths_that_do_not_fit(name: str, args: tuple[Expr, ...], params: Any, numbers: tuple[str, ...]) -> None:

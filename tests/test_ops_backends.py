@@ -116,6 +116,17 @@ LONG: dict[str, tuple[tuple[int, ...], Mapping[str, Any]]] = {
     "kron": ((10, 4), {"dimfa": (5, 2), "dimfb": (2, 2)}),
     "bspline": ((44, 1), {"k": 2}),
     "softdtw_sqdist": ((4, 3, 1), {}),  # written out: a long one has thousands of operations
+    "deinterleave": ((80,), {"part": 1}),
+    "complex_sum_t": ((2,), {"dim": 40}),
+    "complex_powi": ((40,), {"n": 3}),
+    "complex_matvecmult": ((120, 20), {}),
+    "complex_vecmatmult": ((20, 120), {}),
+    "complex_tensorprod": ((8, 10), {}),
+    "complex_tensordot": (
+        (40, 40),
+        {"dimfa": (5, 4), "dimfb": (4, 5), "contfa": (1,), "contfb": (0,), "perm": (1, 0)},
+    ),
+    "complex_kron": ((20, 4), {"dimfa": (5, 2), "dimfb": (2, 1)}),
 }
 
 
@@ -124,7 +135,7 @@ def long_call(op: Op) -> tuple[tuple[int, ...], Mapping[str, Any]]:
         return LONG[op.name]
     assert not op.params, f"{op.name} has parameters: add a call on a long vector to LONG"
     dims, _ = max(op.samples, key=lambda s: sum(s[0]))
-    return tuple(40 if d == 3 else d for d in dims), {}
+    return tuple({3: 40, 6: 80}.get(d, d) for d in dims), {}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -157,7 +157,7 @@ def test_numbers_of_64_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels of sizes beyond 2 ** 31, on sizes that fit a test."""
     plain = execute.classify
 
-    def wide(*sizes: int) -> SizeClass:
+    def wide(*sizes: Any) -> SizeClass:
         return replace(plain(*sizes), wide_index=True)
 
     monkeypatch.setattr(execute, "classify", wide)

@@ -12,7 +12,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import numpy as np
 import pytest
-from test_triton_interpreter import MISSING
+from interpreted import MISSING
 
 import pairfuse
 from pairfuse.backends.triton import launch

@@ -34,8 +34,7 @@ from test_reductions_backends import (
 )
 from test_reductions_backends import NAMES as RECORDS
 
-from pairfuse.backends.triton import tile
-from pairfuse.backends.triton.tile import Tile, choose, inner_products
+from pairfuse.backends.triton.tile import Tile, choose
 from pairfuse.ir.expr import call, index, input_
 from pairfuse.ir.ops import TABLE
 from pairfuse.lower.kernel import Kernel
@@ -60,8 +59,8 @@ def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def use_tile(monkeypatch: pytest.MonkeyPatch, rows: int, cols: int, **fields: Any) -> None:
-    def chosen(kernel: Kernel, sizes: Sizes, batch_rank: int, far: int, processors: int) -> Tile:
-        wide = choose(kernel, sizes, batch_rank, far, processors).wide
+    def chosen(kernel: Kernel, sizes: Sizes, batch_rank: int, *rest: Any) -> Tile:
+        wide = choose(kernel, sizes, batch_rank, *rest).wide
         return Tile(rows, cols, **{"batch_rank": batch_rank, "wide": wide, "flush": 2, **fields})
 
     monkeypatch.setattr(device, "choose_tile", chosen)
@@ -243,21 +242,13 @@ def test_long_vectors(name: str) -> None:
     check(draw_case(rng, p, 9, 35), "triton")
 
 
-@pytest.mark.parametrize("name", ["sum", "logsumexp", "sumsoftmaxweight", "argmin", "Kmin_argKmin"])
-def test_inner_products_by_matrix_units(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vectors and functions of vectors, of lengths that are no multiple of a block, on both axes."""
-    monkeypatch.setattr(tile, "MATRIX_UNITS", True)
-    rng = seeded(name, "dots")
-    for size, over in ((16, "j"), (20, "i"), (40, "j")):
-        x, y, b = input_(0, "i", size), input_(1, "j", size), input_(2, over, 3)
-        dot = call("dot", x * 0.3, call("sin", y)) + call("dot", y, x) * 0.1
-        formulas = (dot,) if REDUCTIONS[name].arity == 1 else (dot, b)
-        p = problem(name, *formulas, over=over, **params(name, rng))
-        kernel = device.program(p, lambda _, step: step()).kernel
-        assert len(inner_products(kernel)) == 2
-        assert choose(kernel, Sizes(100, 100), 0, 0, 1).dots
-        use_tile(monkeypatch, 16, 16, dots=True)
-        check(draw_case(rng, p, 21, 35), "triton")
+@pytest.mark.parametrize("over", "ij")
+def test_folds_inside_of_long_vectors(over: str) -> None:
+    """Functions of a row or column whose components are sums themselves, inside of a sum over the components."""
+    rng = seeded(over, "triton")
+    x, y, a = input_(0, "i", 20), input_(1, "j", 20), input_(2, "p", 400)
+    f = call("dot", call("normalize", x), call("matvecmult", a, call("normalize", y)))
+    check(draw_case(rng, problem("sum", f, over=over), 9, 18), "triton")
 
 
 # ---------------------------------------------------------------------- tensors
@@ -272,8 +263,9 @@ def test_half_precision_arrays_are_computed_in_float32() -> None:
     for name in ("float16", "bfloat16"):
         kind = getattr(torch, name)
         stored = [a.to(kind) for a in arrays]
-        (result,) = device.execute(p, stored, Sizes(20, 37), lambda _, step: step(), name)
-        (expected,) = device.execute(p, [s.float() for s in stored], Sizes(20, 37), lambda _, step: step())
+        results: Any = device.execute(p, stored, Sizes(20, 37), lambda _, step: step(), name)
+        wanted: Any = device.execute(p, [s.float() for s in stored], Sizes(20, 37), lambda _, step: step())
+        result, expected = results[0], wanted[0]
         assert result.dtype == kind
         # the interpreter cuts where a GPU rounds
         torch.testing.assert_close(result, expected.to(kind), rtol=torch.finfo(kind).eps, atol=0)

@@ -6,6 +6,8 @@
 Importing this package loads nothing heavier than NumPy; what compiles and what differentiates is loaded on first use.
 """
 
+import importlib
+
 from .config import Config, config
 from .errors import (
     CompileError,
@@ -19,6 +21,23 @@ from .errors import (
 )
 from .version import __version__
 
+
+def install_as_pykeops() -> None:
+    """Let `import pykeops` and `import keopscore` give Pairfuse from now on, in this process.
+
+    For programs written for PyKeOps, where the real one is installed; call it before they import it.
+
+    Example::
+
+        >>> import pairfuse
+        >>> pairfuse.install_as_pykeops()
+        >>> from pykeops.numpy import LazyTensor
+        >>> LazyTensor.__module__
+        'pairfuse.frontend.lazytensor'
+    """
+    importlib.import_module("pairfuse.dropin").install()
+
+
 __all__ = [
     "CompileError",
     "Config",
@@ -31,4 +50,5 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "config",
+    "install_as_pykeops",
 ]

@@ -1,4 +1,4 @@
-"""The command line: ``python -m pairfuse info | ops | explain | bench | demo``, also installed as ``pairfuse``.
+"""The command line: ``python -m pairfuse info | ops | explain | bench | demo | tune``, also installed as ``pairfuse``.
 
 In: the arguments of the shell. Out: text on the terminal and an exit status. Every command is a few lines that call
 the library; what can be done here can be done from Python.
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pairfuse import catalogue, info
+from pairfuse.config import config
 from pairfuse.errors import PairfuseError
 from pairfuse.runtime.explain import explain_text
 from pairfuse.version import __version__
@@ -41,6 +42,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, default=Path("demo-output"), help="folder of the pictures")
     command.add_argument("--stride", type=int, default=1, help="take every n-th pixel in both directions")
     command.set_defaults(run=run_demo)
+
+    command = commands.add_parser(
+        "tune", help="find the fastest tiles of the common kernels on this GPU, and keep them"
+    )
+    command.add_argument(
+        "names", nargs="*", metavar="NAME", help="kernels to tune, by a part of their name; default: all"
+    )
+    command.add_argument("--list", action="store_true", help="list the kernels and stop")
+    command.add_argument("--minutes", type=float, default=10, help="start no kernel after this time (default: 10)")
+    command.add_argument("--dry-run", action="store_true", help="print only, keep nothing")
+    command.set_defaults(run=run_tune)
 
     # The benchmarks have options of their own, which they explain themselves: see `bench --help`.
     command = commands.add_parser("bench", help="the benchmark suite (in a copy of the repository)", add_help=False)
@@ -86,6 +98,25 @@ def run_bench(args: argparse.Namespace, rest: Sequence[str]) -> int:
         )
         return 2
     return subprocess.call([sys.executable, "-m", "benchmarks", *rest], cwd=root)
+
+
+def run_tune(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    # Loaded here: it needs the code generator of the GPU, which the other commands do without.
+    tune = importlib.import_module("pairfuse.runtime.tune")
+    if args.list:
+        print("\n".join(case.name for case in tune.cases()))
+        return 0
+    device, reason = tune.this_gpu()
+    if device is None:
+        print(f"pairfuse tune: there is no GPU to tune for: {reason}", file=sys.stderr)
+        return 1
+    folder = "" if args.dry_run else config.cache_folder
+    found = tune.run(
+        args.names, device, tune.cuda_timer, folder, 60 * args.minutes, lambda text: print(text, flush=True)
+    )
+    kept = f"kept in {tune.tiles.path(folder, tune.tiles.device_name(device))}" if folder and found else "kept nothing"
+    print(f"{len(found)} tiles are better than those chosen until now; {kept}.")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

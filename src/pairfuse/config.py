@@ -45,6 +45,8 @@ class Config:
     debug         0 quiet, 1 one line per kernel, 2 formulas and schedules, 3 staged kernels, 4 LLVM IR, 5 assembly
     progress      show a progress bar on every long reduction
     instructions  instruction set of the CPU backend: "auto", "avx512", "avx2" or "generic"
+    accuracy      "strict": results as good as plain arithmetic in the type of the data; "fast": rules that round
+                  differently and, on a GPU, products of 11 bits
     """
 
     backend: str = "auto"
@@ -53,6 +55,7 @@ class Config:
     debug: int = 0
     progress: bool = False
     instructions: str = "auto"
+    accuracy: str = "strict"
 
     @classmethod
     def from_environment(cls, environment: dict[str, str] | None = None) -> Config:
@@ -90,9 +93,11 @@ class Config:
                 setattr(self, name, value)
 
 
+ACCURACIES = ("strict", "fast")
 _CHOICES = {
     "backend": ("auto", "llvm", "triton", "reference"),
     "instructions": ("auto", "avx512", "avx2", "generic"),
+    "accuracy": ACCURACIES,
 }
 
 

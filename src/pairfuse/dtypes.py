@@ -31,5 +31,9 @@ PRECISIONS = {p.name: p for p in (FLOAT32, FLOAT64)}
 # Types of arrays on a GPU that are computed in another type, which holds their sums.
 STORED = {"float16": "float32", "bfloat16": "float32"}
 
+# Complex numbers are computed as pairs of real ones, of half their size.
+COMPLEX = {"float32": "complex64", "float64": "complex128"}
+PARTS = {name: real for real, name in COMPLEX.items()}
+
 # The types of results that are not numbers of the data's type.
 RESULT_DTYPES = {"index": "int64", "bool": "bool"}

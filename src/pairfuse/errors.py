@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from numpy.linalg import LinAlgError
+
 
 class PairfuseError(Exception):
     """Base class of all errors that Pairfuse raises on purpose."""
@@ -35,6 +37,21 @@ class SymbolicError(UnsupportedError, TypeError):
 
 class KeywordError(PairfuseError, TypeError):
     """A keyword argument that does not exist, or a wrong number of arguments."""
+
+
+class DeviceMemoryError(PairfuseError, MemoryError, RuntimeError):
+    """Too little memory on a GPU. Also a RuntimeError, as torch's own error is."""
+
+
+class SolverError(PairfuseError, LinAlgError):
+    """A linear system that cannot be solved: numbers that are not finite, or a matrix that is not positive definite.
+
+    Also a ValueError, as NumPy's LinAlgError is.
+    """
+
+
+class ConvergenceWarning(UserWarning):
+    """An iteration ended before it reached the tolerance; the result is the best that was found."""
 
 
 class CompileError(PairfuseError, RuntimeError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -21,6 +22,8 @@ EXTRAS = {
     "gpu": ("torch", "triton"),
     "demo": ("torch", "scikit-learn", "pillow"),
 }
+# The first version of Triton whose language has all that the kernels use.
+OLDEST_TRITON = (3, 6)
 # The vector instruction sets that decide how wide our kernels are, widest first, in LLVM's names.
 VECTOR_SETS = ("avx512f", "avx2", "avx", "sve", "neon", "fma")
 
@@ -40,6 +43,7 @@ def text() -> str:
             f"{cpu}, {os.cpu_count()} logical cores, {', '.join(features) or 'no vector units known'}",
         ),
         ("gpu", gpu_state()),
+        ("tuned tiles", tiles_state(config.cache_folder)),
         ("threads", f"{config.thread_count} (PAIRFUSE_THREADS)"),
         ("cache", f"{cache_state(config.cache_folder)} (PAIRFUSE_CACHE_FOLDER)"),
         *((f"extra [{name}]", extra_state(name)) for name in EXTRAS),
@@ -57,26 +61,31 @@ def processor() -> tuple[str, list[str]]:
 
 
 def gpu_state() -> str:
-    """Whether kernels can run on a GPU and, if not, the first thing that is missing.
+    """Whether kernels can run on a GPU and, if not, what is missing and how to mend it.
 
-    Where torch and triton are installed, the driver is asked, in a process of its own.
+    Where torch and triton are installed, every GPU is tried, in a process of its own: this one starts no driver.
     """
     missing = [package for package in EXTRAS["gpu"] if version(package) is None]
     if missing:
         remedy = "pip install 'pairfuse[gpu]'" if sys.platform == "linux" else "Triton is made for Linux only"
         return f"not usable: {' and '.join(missing)} not installed ({remedy})"
-    code = (
-        "import torch as t; v = t.version; print(v.cuda or v.hip or ''); n = t.cuda.device_count(); "
-        "print(*[t.cuda.get_device_name(k) for k in range(n)], sep=', ')"
-    )
+    found = version("triton") or ""
+    if tuple(int(n) for n in re.findall(r"\d+", found)[:2]) < OLDEST_TRITON:
+        oldest = ".".join(map(str, OLDEST_TRITON))
+        return f"not usable: triton {found} is too old, {oldest} is the first that works (pip install -U triton)"
+    code = "from pairfuse.runtime.probe import report; print('\\n'.join(report()))"
+    package = str(Path(__file__).resolve().parents[1])
+    paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"TRITON_INTERPRET": "0", "PYTHONPATH": paths}
+    command = [sys.executable, "-c", code]
     try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-        built, devices = (done.stdout.splitlines() + ["", ""])[:2]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
+    except subprocess.CalledProcessError as error:
+        last = [line for line in (error.stderr or "").splitlines() if line.strip()][-1:]
+        return f"not known: torch does not start ({''.join(last) or f'exit status {error.returncode}'})"
     except (subprocess.SubprocessError, OSError) as error:
         return f"not known: torch does not answer ({type(error).__name__})"
-    if not built:
-        return f"not usable: this torch is built for the CPU ({version('torch')}); install one for CUDA or ROCm"
-    return devices or "not usable: torch sees no device; check the driver with nvidia-smi"
+    return "; ".join(done.stdout.splitlines())
 
 
 def version(package: str) -> str | None:
@@ -91,6 +100,12 @@ def extra_state(name: str) -> str:
     """Whether an extra is complete and, if not, how to complete it."""
     missing = [package for package in EXTRAS[name] if version(package) is None]
     return "complete" if not missing else f"missing {', '.join(missing)}: pip install 'pairfuse[{name}]'"
+
+
+def tiles_state(folder: str) -> str:
+    """The files of `pairfuse tune`."""
+    found = sorted(path.name for path in (Path(folder) / "tiles").glob("*.json")) if folder else []
+    return ", ".join(found) or "none: on a GPU, `python -m pairfuse tune` measures which are the fastest"
 
 
 def cache_state(folder: str) -> str:

@@ -1,7 +1,8 @@
 """What users meet: symbolic tensors, their operations and reductions, derivatives for torch.
 
 In processing order: variables (data to formulas), base (formulas and data), space (sizes), methods and vectors
-(operations), reductions and linear (what computes), reduce and evaluate (the way to the driver), autograd, passes and
-selected (derivatives), lazytensor (the class), public (the functions beside it); messages and
-options serve all of them.
+(operations), calculus (derivatives as formulas), symbolic (variables without data), reductions and linear (what
+computes), deferred (now or later), reduce and evaluate (the way to the driver), autograd, passes and selected
+(derivatives), lazytensor (the class), public (the functions beside it), language and genred (formulas in text);
+messages and options serve all of them.
 """

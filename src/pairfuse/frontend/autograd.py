@@ -1,46 +1,46 @@
-"""Derivatives of reductions for torch, of any order: the only file that imports torch.
+"""Derivatives of reductions for torch: reverse mode, forward mode, vmap, of any order and mixed.
 
-In: a problem whose inputs torch follows.  Out: its visible outputs, with a backward pass made of problems again.
+In: a problem whose inputs torch follows or transforms.  Out: its visible outputs, with derivatives that are made of
+problems again.
 
 The derivative of a reduction with respect to F_ij is a formula of the record, its `cotangents`; pulled back to a
 variable by `transform.autodiff.vjp` it is again a formula in i and j.  The derivative with respect to x_i is its sum
-over j, that with respect to y_j its sum over i.  Those sums are computed by the same differentiable function, so that
-torch can differentiate them in turn.  Which sums they are is in passes.py; extrema are in selected.py.
+over j, that with respect to y_j its sum over i; the tangent is one sum for all inputs.  Those sums are computed by the
+same differentiable function, so that torch can differentiate them in turn.  Which sums they are is in passes.py and
+tangents.py; extrema are in selected.py, products in products.py, the launch is in torch_operator.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
 import torch
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
-from ..ir.expr import call
-from ..lower.problem import Problem, Sizes
+from ..errors import UnsupportedError, message
+from ..lower.problem import Problem
 from ..runtime import arrays
 from .base import Binding, Bindings
-from .evaluate import Settings, device_value, dtype_of, gpu_settings, host_value, input_axes, launch, sizes_of
-from .passes import passes, rows_of_parameters
-from .selected import WITH_INDEX, selection
+from .evaluate import Settings, dtype_of, gpu_settings, input_axes, sizes_of
+from .fused import ReduceWithSlopes, needed, slopes_for
+from .passes import passes
+from .products import factors, symmetric, vanishes_nowhere
+from .selected import selection
+from .selected_terms import with_index
 from .space import Space
+from .tangents import tangent_pass
+from .torch_operator import Call, operator_call, run, with_leading_axis
 
 Tensor = torch.Tensor
-
-
-class Call(NamedTuple):
-    """What one reduction needs beside its tensors."""
-
-    problem: Problem
-    sizes: Sizes
-    settings: Settings
 
 
 def evaluate(problem: Problem, bindings: Bindings, space: Space, settings: Settings) -> tuple[Tensor, ...]:
     """The visible outputs, connected to torch's graph."""
     visible = problem.record.visible
-    if problem.reduction in WITH_INDEX:
-        problem = Problem(problem.formulas, WITH_INDEX[problem.reduction], problem.over, problem.dtype, problem.params)
+    problem = with_index(problem)
     used = len(input_axes(problem))  # the last ones may have dropped out of the formula
     if space.on_gpu:
         settings = gpu_settings(settings, space.device or "")
@@ -56,33 +56,35 @@ def _tensor(binding: Binding, dtype: str, device: str | None) -> Tensor:
     """The data of an input as a tensor of the type of the problem, on the device of the others."""
     if type(binding.data) is tuple:
         if device is None or device == "cpu":
-            return torch.tensor(binding.data, dtype=getattr(torch, dtype))
+            return numbers(binding.data, getattr(torch, dtype))
         return arrays.on_device(binding.data, dtype, device)
     return binding.data.to(device, getattr(torch, dtype))
 
 
+def numbers(values: tuple[float, ...], dtype: torch.dtype) -> Tensor:
+    """A few Python numbers as a tensor."""
+    return torch.tensor(values, dtype=dtype)
+
+
 def reduce_tensors(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """All outputs of the problem; differentiable where torch follows one of the inputs."""
-    record = request.problem.record
-    if (record.cotangents is None and not record.through_index) or not torch.is_grad_enabled():
-        return run(request, tensors)
+    real = request.problem.record.outputs[0][1] == "real"  # integers have no derivative
+    if not arrays.transformed():
+        if not (real and torch.is_grad_enabled()):
+            return run(request, tensors)
+        plan = slopes_for(request, tensors)
+        if plan is not None:
+            return ReduceWithSlopes.apply(request, plan, gradients, *tensors)  # type: ignore[return-value]
     return Reduce.apply(request, *tensors)  # type: ignore[return-value]
 
 
-def run(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """All outputs of the problem, as plain numbers."""
-    problem, sizes, settings = request
-    pairs = zip(tensors, input_axes(problem), strict=False)  # what follows the last input in use is left out
-    if tensors and not tensors[0].is_cpu:
-        device = str(tensors[0].device)
-        values = [device_value(Binding(t, axis), problem.dtype, sizes, device) for t, axis in pairs]
-        return launch(problem, values, sizes, settings)
-    values = [host_value(Binding(t, axis), problem.dtype, sizes) for t, axis in pairs]
-    return tuple(torch.from_numpy(r) for r in launch(problem, values, sizes, settings))
+def followed_further() -> bool:
+    """While a derivative is computed: may it be differentiated itself?"""
+    return torch.is_grad_enabled() or arrays.transformed()
 
 
 class Reduce(Function):
-    """One reduction as a function that torch can differentiate."""
+    """One reduction as a function that torch can differentiate, in both modes, and map over batches."""
 
     @staticmethod
     def forward(request: Call, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -94,6 +96,7 @@ class Reduce(Function):
         record = request.problem.record
         ctx.request = request
         ctx.save_for_backward(*tensors, *output)
+        ctx.save_for_forward(*tensors, *output)
         ctx.set_materialize_grads(False)
         # Outputs that only serve the derivative are constants for torch: `reconnected` computes them again if need be.
         fixed = [o for k, o in enumerate(output) if k >= record.visible or record.outputs[k][1] != "real"]
@@ -101,22 +104,125 @@ class Reduce(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        request: Call = ctx.request
-        saved = ctx.saved_tensors
-        wanted = tuple(ctx.needs_input_grad[1:])
-        tensors, outputs = saved[: len(wanted)], saved[len(wanted) :]
-        g = grads[0]  # every record with a derivative has one visible output of real numbers
+        wanted = needed(ctx, tuple(ctx.needs_input_grad[1:]))
+        g = grads[0]  # every record with a derivative has one visible output of real numbers, the first
         if g is None:
             return (None,) * (1 + len(wanted))
-        if request.problem.record.through_index:
-            chosen = selection(request.problem, request.sizes, tensors, outputs, g)
-            moved = Call(chosen.problem, chosen.sizes, request.settings)
-            more = (False,) * (len(chosen.tensors) - len(wanted))
-            parts = gradients(moved, chosen.tensors, (), chosen.g, wanted + more)
-            return (None, *[chosen.restore(k, t, parts[k]) for k, t in enumerate(tensors)])
-        if torch.is_grad_enabled():
-            outputs = reconnected(request, tensors, outputs)
-        return (None, *gradients(request, tensors, outputs, g, wanted))
+        saved = ctx.saved_tensors
+        return (None, *gradients(ctx.request, saved[: len(wanted)], saved[len(wanted) :], g, wanted))
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, *moved: Tensor | None) -> tuple[Any, ...]:
+        # A tensor of zeros that torch has not filled in has no memory.
+        moved = tuple(None if t is None or t._is_zerotensor() else t for t in moved)
+        saved = ctx.saved_tensors
+        if ctx.request.problem.record.outputs[0][1] != "real":
+            return (None,) * len(saved[len(moved) :])
+        # torch switches forward mode off while it calls this function, and with it the tangents of the outer levels of
+        # nested `torch.func.jvp`: jvp(jvp(f)) would be wrong. At this level nothing moves, so it may be switched on.
+        nested = torch._C._are_functorch_transforms_active()
+        with forward_ad._set_fwd_grad_enabled(nested):
+            if nested:
+                saved = tuple([forward_ad.unpack_dual(t, level=0).primal for t in saved])
+            tensors, outputs = saved[: len(moved)], saved[len(moved) :]
+            return (tangent(ctx.request, tensors, outputs, moved), *[None] * (len(outputs) - 1))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], request: Call, *tensors: Tensor) -> tuple[Any, ...]:
+        """The mapped axis is one more batch axis, before the others."""
+        problem, sizes, settings = request
+        rank = len(sizes.batch)
+        leading = [
+            t if dim is None else with_leading_axis(t, dim, rank + (1 if axis == "p" else 2))
+            for t, dim, axis in zip(tensors, in_dims[1:], input_axes(problem), strict=False)
+        ]
+        wider = replace(sizes, batch=(info.batch_size, *sizes.batch))
+        outputs = reduce_tensors(Call(problem, wider, settings), leading)
+        return outputs, (0,) * len(outputs)
+
+
+# ---------------------------------------------------------------------- reverse mode
+
+
+def gradients(
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor], g: Tensor, wanted: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """The derivatives of <g, first output> with respect to the wanted inputs, each in the shape of its tensor."""
+    problem, sizes, settings = request
+    if problem.record.through_index:
+        chosen = selection(problem, sizes, tensors, outputs)
+        moved = Call(chosen.problem, chosen.sizes, settings)
+        more = (False,) * (len(chosen.tensors) - len(wanted))
+        parts = gradients(moved, chosen.tensors, (), chosen.cotangent(g), wanted + more)
+        return [chosen.restore(k, t, parts[k]) for k, t in enumerate(tensors)]
+    if not followed_further():
+        return summed_gradients(request, tensors, outputs, g, wanted)
+    if has_vanishing_terms(problem):
+        found: list[Tensor | None] = [None] * len(tensors)
+        for part, values, slope in product_rule(request, tensors, outputs):
+            along = torch.cat([g] * (slope.shape[-1] // g.shape[-1]), -1) * slope
+            found = [_sum(a, b) for a, b in zip(found, gradients(part, tensors, values, along, wanted), strict=True)]
+        return found
+    return summed_gradients(request, tensors, reconnected(request, tensors, outputs), g, wanted)
+
+
+def summed_gradients(
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor], g: Tensor, wanted: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """The same as sums over all pairs, from the cotangents of the record."""
+    problem, sizes, settings = request
+    check_differentiable(problem)
+    known = [*tensors, g, *outputs]
+    if problem.both:  # what is indexed by no axis is a parameter of the passes
+        known[len(tensors) :] = [v.squeeze(-2) for v in (g, *outputs)]
+    found: list[Tensor | None] = [None] * len(tensors)
+    for p in passes(problem, wanted):
+        if sizes.ranges is not None and p.problem.columns != problem.columns:
+            sizes.ranges.check_transposed(problem.reduction)
+        result = reduce_tensors(Call(p.problem, sizes, settings), [known[s] for s in p.slots])[0]
+        if p.problem.both:
+            result = result.squeeze(-2)
+        start = 0
+        for slot, dim in p.targets:
+            part = result[..., start : start + dim] if len(p.targets) > 1 else result
+            start += dim
+            shape = tensors[slot].shape
+            found[slot] = part if part.shape == shape else part.sum_to_size(shape)
+    return found
+
+
+# ---------------------------------------------------------------------- forward mode
+
+
+def tangent(
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor], moved: Sequence[Tensor | None]
+) -> Tensor:
+    """The derivative of the first output when the inputs move along `moved`; None stays."""
+    problem, sizes, settings = request
+    if problem.record.through_index:
+        chosen = selection(problem, sizes, tensors, outputs)
+        along = [None if t is None else chosen.chosen(k, t) for k, t in enumerate(moved)]
+        along += [None] * (len(chosen.tensors) - len(along))
+        return chosen.values(tangent(Call(chosen.problem, chosen.sizes, settings), chosen.tensors, (), along))
+    check_differentiable(problem)
+    if followed_further():
+        if has_vanishing_terms(problem):
+            total: Tensor | None = None
+            for part, values, slope in product_rule(request, tensors, outputs):
+                terms = slope * tangent(part, tensors, values, moved)
+                dim = outputs[0].shape[-1]
+                total = _sum(total, terms.unflatten(-1, (terms.shape[-1] // dim, dim)).sum(-2))
+            assert total is not None
+            return total
+        outputs = reconnected(request, tensors, outputs)
+    p = tangent_pass(problem, tuple(t is not None for t in moved))
+    if problem.both:  # what is indexed by no axis is a parameter of the pass
+        outputs = [v.squeeze(-2) for v in outputs]
+    known = [*tensors, *moved, *outputs]
+    return reduce_tensors(Call(p.problem, sizes, settings), [known[s] for s in p.slots])[0]  # type: ignore[misc]
+
+
+# ---------------------------------------------------------------------- derivatives that are differentiated again
 
 
 def reconnected(request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -125,34 +231,74 @@ def reconnected(request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tens
     The first output is one already; the others, which only the derivative uses, are computed as reductions of their
     own. The number of zeros of a product is locally constant.
     """
-    problem, sizes, settings = request
-    if problem.reduction == "sumsoftmaxweight":
-        formula, name = problem.formulas[0], "logsumexp"
-    elif problem.reduction == "prod":
-        terms = problem.formulas[0]
-        formula, name = call("where", call("eq", terms, 0.0), 1.0, terms), "prod"
-    else:
-        return tuple(outputs)
-    again = Problem((formula,), name, problem.over, problem.dtype)
-    return (outputs[0], reduce_tensors(Call(again, sizes, settings), tensors)[0], *outputs[2:])
+    if request.problem.reduction == "sumsoftmaxweight":
+        again = request._replace(problem=normaliser(request.problem))
+        return outputs[0], reduce_tensors(again, tensors)[0]
+    if request.problem.reduction == "prod":
+        return outputs[0], outputs[0], outputs[2]
+    return tuple(outputs)
 
 
-def gradients(
-    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor], g: Tensor, wanted: tuple[bool, ...]
-) -> list[Tensor | None]:
-    """The derivatives of <g, first output> with respect to the wanted inputs, each in the shape of its tensor."""
-    problem, sizes, settings = request
-    known = [*tensors, g, *outputs]
-    found: list[Tensor | None] = [None] * len(tensors)
-    axes = input_axes(problem)
-    for p in passes(problem, wanted, rows_of_parameters(axes, sizes, wanted)):
-        result = reduce_tensors(Call(p.problem, sizes, settings), [known[s] for s in p.slots])[0]
-        start = 0
-        for slot, dim in p.targets:
-            part = result[..., start : start + dim] if len(p.targets) > 1 else result
-            start += dim
-            if axes[slot] == "p":
-                part = part.sum(-2)
-            shape = tensors[slot].shape
-            found[slot] = part if part.shape == shape else part.sum_to_size(shape)
-    return found
+@lru_cache(maxsize=1024)
+def normaliser(problem: Problem) -> Problem:
+    """The log-sum-exp of the scores of a softmax."""
+    return replace(problem, formulas=problem.formulas[:1], reduction="logsumexp")
+
+
+def has_vanishing_terms(problem: Problem) -> bool:
+    """Is this a product whose terms may be 0? The second derivative is then another formula."""
+    return problem.reduction == "prod" and not vanishes_nowhere(problem)
+
+
+def product_rule(
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> list[tuple[Call, tuple[Tensor, ...], Tensor]]:
+    """The reductions that a product is made of, their outputs, and its derivatives with respect to them."""
+    rest, powers = (request._replace(problem=part) for part in factors(request.problem))
+    rest_outputs, power_outputs = reduce_tensors(rest, tensors), reduce_tensors(powers, tensors)
+    value, slopes = symmetric(power_outputs[0], outputs[2])
+    count = slopes.shape[-1] // value.shape[-1]
+    return [
+        (rest, rest_outputs, value),
+        (powers, power_outputs, torch.cat([rest_outputs[0]] * count, -1) * slopes),
+    ]
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b
+
+
+def check_differentiable(problem: Problem) -> None:
+    """Refuse what has no derivative."""
+    if problem.record.cotangents is None:
+        raise UnsupportedError(
+            message(
+                f"{problem.reduction}: this reduction has no derivative.",
+                f"its result: {', '.join(f'{name} ({kind})' for name, kind in problem.record.outputs)}",
+                "take the derivative of sum, logsumexp, min, Kmin ... , or detach the result.",
+            )
+        )
+
+
+# ---------------------------------------------------------------------- the operator in graphs that keep it
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    tensors, key, m, n, batch, ranges = inputs
+    ctx.request, ctx.count = operator_call(key, m, n, batch, ranges), len(tensors)
+    ctx.others = (None, None, None, [None] * len(batch), [None] * len(ranges))  # they have no derivatives
+    ctx.save_for_backward(*tensors, *output)
+
+
+def _pull_back(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
+    saved = ctx.saved_tensors
+    tensors, outputs = saved[: ctx.count], saved[ctx.count :]
+    if grads[0] is None:
+        return ([None] * ctx.count, *ctx.others)
+    wanted = tuple(t.requires_grad for t in tensors)
+    return (gradients(ctx.request, tensors, outputs, grads[0], wanted), *ctx.others)
+
+
+torch.library.register_autograd("pairfuse::reduce", _pull_back, setup_context=_keep)

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, TypeVar
 from ..errors import PairfuseError
 from ..ir.expr import Expr, I, J, call, index, input_, inputs, rebuild, substitute
 from .messages import operation_error
-from .space import EMPTY, Clash, Space, join
+from .pairs import on_pairs
+from .space import EMPTY, Clash, Space, Symbol, join
 
 L = TypeVar("L", bound="Lazy")
 Mapping = tuple[int, ...]  # new slot of each slot; () leaves them as they are
@@ -29,7 +30,7 @@ class Binding(NamedTuple):
     """The data of one input.
 
     data  array of shape (*batch, M, D), (*batch, N, D) or (*batch, D); or a tuple of Python numbers, which take the
-          type of the arrays when the formula is reduced
+          type of the arrays when the formula is reduced; or a Symbol, which waits for its array
     axis  "i", "j" or "p"
     """
 
@@ -66,12 +67,18 @@ class Lazy:
 
     def _apply(self: L, name: str, *others: Any, params: Params = ()) -> L:
         """The operation of this name of the table on self and the others."""
-        if not others:
+        if not others and not self._space.is_complex:
             return self._make(node(name, (self._expr,), ((),), params), self._bindings, self._space)
         try:
             operands = (self, *[x if isinstance(x, Lazy) else self._lift(x) for x in others])
             bindings, space, mappings = merge(operands)
-            expr = node(name, tuple([x._expr for x in operands]), mappings, params)
+            exprs = tuple([x._expr for x in operands])
+            if space.is_complex:
+                flags = tuple([x._space.is_complex for x in operands])
+                expr, pairs = node_of_pairs(name, exprs, mappings, flags, params)
+                space = space if pairs else space._replace(is_complex=False)
+            else:
+                expr = node(name, exprs, mappings, params)
         except (Clash, PairfuseError) as cause:
             raise operation_error(name, (self, *others), params, cause) from None
         return self._make(expr, bindings, space)
@@ -86,7 +93,7 @@ class Lazy:
 
     def _call(self: L, name: str, *others: Any, **params: Any) -> L:
         """`_apply` with the parameters as keywords."""
-        if not others:
+        if not others and not self._space.is_complex:
             try:
                 return self._apply(name, params=tuple(params.items()))
             except PairfuseError as cause:
@@ -97,6 +104,11 @@ class Lazy:
     def axis_letter(self) -> str | None:
         """ "i", "j" or "p" when this is a variable, None when it is a formula."""
         return self._expr.param("axis") if self._expr.op.name == "input" else None
+
+    @property
+    def _length(self) -> int:
+        """How many components the vectors have, complex ones counted once."""
+        return self._expr.dim // 2 if self._space.is_complex else self._expr.dim
 
     @property
     def _shape(self) -> tuple[int, ...]:
@@ -111,6 +123,14 @@ class Lazy:
 def node(name: str, args: tuple[Expr, ...], mappings: tuple[Mapping, ...], params: Params) -> Expr:
     """The operation on the arguments, whose inputs are renumbered."""
     return call(name, *[renumbered(e, m) for e, m in zip(args, mappings, strict=True)], **dict(params))
+
+
+@lru_cache(maxsize=CACHED_NODES)
+def node_of_pairs(
+    name: str, args: tuple[Expr, ...], mappings: tuple[Mapping, ...], flags: tuple[bool, ...], params: Params
+) -> tuple[Expr, bool]:
+    """The same where some arguments, those with a flag, are complex numbers; and whether the result is."""
+    return on_pairs(name, [renumbered(e, m) for e, m in zip(args, mappings, strict=True)], flags, dict(params))
 
 
 @lru_cache(maxsize=CACHED_NODES)
@@ -166,10 +186,15 @@ def _append(have: Bindings, more: Bindings) -> tuple[Bindings, Mapping]:
     mapping: list[int] = []
     for item in more:
         for slot, known in enumerate(have):
-            if known is item or (known.data is item.data and known.axis == item.axis and type(item.data) is not tuple):
+            if known is item or (known.axis == item.axis and _same_data(known.data, item.data)):
                 mapping.append(slot)
                 break
         else:
             mapping.append(len(joined))
             joined.append(item)
     return tuple(joined), tuple(mapping)
+
+
+def _same_data(a: Any, b: Any) -> bool:
+    """Equal numbers need not stay equal, but a symbol stands for one argument wherever it is written."""
+    return (a is b and type(a) is not tuple) or (type(a) is Symbol and type(b) is Symbol and a == b)

@@ -24,16 +24,19 @@ from .space import Space
 
 
 class Settings(NamedTuple):
-    """What the user asked of one reduction beyond its formula: the backend, a progress bar."""
+    """What the user asked of one reduction beyond its formula; None: what the configuration says."""
 
     backend: str | None = None
     progress: bool | None = None
+    accuracy: str | None = None
 
 
 def evaluate(problem: Problem, bindings: Bindings, space: Space, settings: Settings) -> tuple[Any, ...]:
     """The visible outputs of the problem."""
     check_sizes(problem, space)
-    if space.library == arrays.TORCH and arrays.gradients_enabled() and any(map(followed, bindings)):
+    if space.library == arrays.TORCH and (
+        (arrays.gradients_enabled() and any(map(followed, bindings))) or arrays.transformed()
+    ):
         # Loaded on first use: it is the only file of the package that needs torch.
         autograd = importlib.import_module("pairfuse.frontend.autograd")
         return autograd.evaluate(problem, bindings, space, settings)
@@ -81,7 +84,7 @@ def launch(
 
 def sizes_of(space: Space) -> Sizes:
     """The run-time sizes: an axis without variables has length 1."""
-    return Sizes(1 if space.ni is None else space.ni, 1 if space.nj is None else space.nj, space.batch)
+    return Sizes(1 if space.ni is None else space.ni, 1 if space.nj is None else space.nj, space.batch, space.ranges)
 
 
 def dtype_of(space: Space) -> str:
@@ -132,7 +135,9 @@ def input_axes(problem: Problem) -> tuple[str, ...]:
 
 
 def check_sizes(problem: Problem, space: Space) -> None:
-    """Refuse what has no value: an unknown size, the index of an extremum over nothing."""
+    """Refuse what has no value: an unknown size, the index of an extremum over nothing, ranges beyond the data."""
+    if space.ranges is not None:
+        space.ranges.check(problem.reduction, *space.sizes[-2:])
     for formula in problem.formulas:
         for axis in formula.axes:
             if space.along(axis) is None:

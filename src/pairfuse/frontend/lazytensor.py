@@ -11,26 +11,33 @@ import importlib
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from ..config import config
+from ..dtypes import COMPLEX
 from ..errors import SymbolicError, message
 from ..ir.expr import Expr, const
 from ..ir.text import parse, to_text
 from ..runtime import arrays
 from . import options
 from .base import Binding, Bindings
+from .calculus import Calculus
+from .deferred import formula_text, known_data
 from .evaluate import computed_in, dtype_of
 from .linear import LinearOperator
 from .messages import describe
 from .methods import install
-from .reduce import joined, over_of, problem_of
+from .ranges import as_given, set_on
+from .reduce import joined, of_pairs, over_of, problem_of
 from .reductions import record_of
-from .space import Space
-from .variables import parts
+from .space import Space, Symbol
+from .symbolic import CATEGORIES
+from .torch_function import torch_function
+from .value_and_grad import ValueAndGrad
+from .variables import factor, parts
 
 T = TypeVar("T", bound="LazyTensor")
-AXIS_NUMBERS = {"i": 0, "j": 1, "p": 2}
 
 
-class LazyTensor(LinearOperator):
+class LazyTensor(LinearOperator, Calculus, ValueAndGrad):
     """A symbolic tensor of shape (*batch, M, N, D): a formula in variables x_i, y_j and parameters.
 
     Operations only extend the formula; a reduction over i or j computes, without ever storing the M x N entries.
@@ -46,6 +53,7 @@ class LazyTensor(LinearOperator):
 
     Arrays are NumPy arrays or torch tensors of float32 or float64, with any strides, and are not copied. Integers and
     truth values are converted to the type of the others; alone they become float64 (NumPy) or torch's default type.
+    Complex numbers, complex64 and complex128, are computed in pairs of float32 and float64 (docs/complex.md).
 
     Raises:
         ShapeError: the shape does not say which axis x is indexed by.
@@ -73,17 +81,23 @@ class LazyTensor(LinearOperator):
         kind = type(value)
         if kind is int or kind is bool:
             return cls._make(constant(int(value)))
+        if kind is complex:
+            return cls._make(*factor(value))
         return cls._make(*parts(value))
 
     # -------------------------------------------------- attributes
     @property
     def shape(self) -> tuple[int, ...]:
-        """(*batch, M, N, D); D is left out when it is 1, and an axis that no variable uses counts 1."""
-        return self._space.sizes if self._expr.dim == 1 else self._shape
+        """(*batch, M, N, D); D is left out when it is 1, and an axis that no variable uses counts 1.
+
+        Complex components count once.
+        """
+        length = self._length
+        return self._space.sizes if length == 1 else (*self._space.sizes, length)
 
     @property
     def ndim(self) -> int:
-        """Length of the vectors, D (as in KeOps: not the number of axes, which is `dim()`)."""
+        """Length of the vectors, D (as in KeOps: not the number of axes, which is `dim()`); of complex ones, 2 D."""
         return self._expr.dim
 
     def dim(self) -> int:
@@ -114,27 +128,34 @@ class LazyTensor(LinearOperator):
     def axis(self) -> int | None:
         """0 for an i-variable, 1 for a j-variable, 2 for a parameter, None for a formula."""
         letter = self.axis_letter
-        return None if letter is None else AXIS_NUMBERS[letter]
+        return None if letter is None else CATEGORIES[letter]
 
     @property
     def dtype(self) -> str | None:
-        """ "float32" or "float64": the type of the results; None if no array takes part."""
-        return dtype_of(self._space) if self._space.library else self._space.dtype
+        """ "float32", "float64", "complex64" or "complex128": the type of the results; None if no array takes part."""
+        real = dtype_of(self._space) if self._space.library else self._space.dtype
+        return COMPLEX.get(real, real) if real and self._space.is_complex else real
 
     @property
     def variables(self) -> tuple[Any, ...]:
-        """The data of the inputs of the formula, in its numbering."""
-        return tuple(list(b.data) if type(b.data) is tuple else b.data for b in self._bindings)
+        """The data of the inputs of the formula, in its numbering; symbolic variables have none."""
+        return tuple(known_data(self._bindings))
+
+    @property
+    def symbolic_variables(self) -> tuple[tuple[int, int, int], ...]:
+        """(number, length, category) of the variables without data; the category is 0 for i, 1 for j, 2 else."""
+        return tuple((s.ind, s.dim, CATEGORIES[s.axis]) for s in self._space.symbols)
+
+    @property
+    def ind(self) -> int | None:
+        """The number of a symbolic variable, `Vi(ind, dim)`; None for everything else."""
+        data = self._bindings[self._expr.param("slot")].data if self.axis_letter is not None else None
+        return data.ind if type(data) is Symbol else None
 
     @property
     def formula(self) -> str:
-        """The formula in text."""
-        return to_text(self._expr, separator="; ")
-
-    @property
-    def is_complex(self) -> bool:
-        """False: complex numbers are not supported yet."""
-        return False
+        """The formula in text; symbolic variables come first, x0_i[3] is `Vi(0, 3)`."""
+        return formula_text(self)
 
     @property
     def backend(self) -> str | None:
@@ -147,17 +168,25 @@ class LazyTensor(LinearOperator):
         self._space = self._space._replace(backend=None if name == "auto" else name)
 
     @property
-    def ranges(self) -> None:
-        """None: block-sparse reductions are not supported yet."""
-        return None
+    def ranges(self) -> tuple[Any, ...] | None:
+        """The pairs (i, j) that take part in the reductions of this formula and of what is made of it; None: all.
+
+        Six integer arrays, (ranges_i, slices_i, redranges_j, ranges_j, slices_j, redranges_i), as
+        `pairfuse.numpy.cluster.from_matrix` makes them (docs/block-sparse.md).
+        """
+        ranges = self._space.ranges
+        return None if ranges is None else as_given(ranges)
 
     @ranges.setter
     def ranges(self, value: Any) -> None:
-        options.check_ranges(value)
+        self._space = set_on("K.ranges = ...", self._space, value)
 
     # -------------------------------------------------- what Python asks
     def __str__(self) -> str:
-        facts = [f"formula: {self.formula}", f"shape: {self._shape}", f"type: {self.dtype or 'that of the arrays'}"]
+        shape = (*self._space.sizes, self._length)
+        facts = [f"formula: {self.formula}", f"shape: {shape}", f"type: {self.dtype or 'that of the arrays'}"]
+        if self._space.symbols:
+            facts.insert(1, f"symbolic variables: {', '.join(map(str, self._space.symbols))}")
         batch = self.nbatchdims
         facts.append(f"lazy: nothing is computed before a reduction over i (dim={batch}) or j (dim={batch + 1})")
         return message("Pairfuse LazyTensor", facts)
@@ -167,7 +196,8 @@ class LazyTensor(LinearOperator):
         text = text if len(text) <= 80 else text[:77] + "..."
         batch = self.nbatchdims
         dtype = self.dtype or "any type"
-        return f"LazyTensor({text}, shape={self._shape}, {dtype}; reduce with dim={batch} (i) or dim={batch + 1} (j))"
+        shape = (*self._space.sizes, self._length)
+        return f"LazyTensor({text}, shape={shape}, {dtype}; reduce with dim={batch} (i) or dim={batch + 1} (j))"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As text, because pickle follows nodes recursively, and formulas may be deep.
@@ -200,6 +230,11 @@ class LazyTensor(LinearOperator):
             "np.asarray(x)", "a formula is not an array, its entries are never stored", "reduce it, or K @ np.eye(N)."
         )
 
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What torch calls for `tensor + x`: see torch_function.py."""
+        return torch_function(func, args, kwargs)
+
     def _not_dense(self, call: str, why: str, hint: str) -> SymbolicError:
         return SymbolicError(message(f"{call}: {why}.", f"x: {describe(self)}", hint))
 
@@ -223,9 +258,12 @@ class LazyTensor(LinearOperator):
         over = over_of(self, "explain", self.nbatchdims + 1 if dim is None else dim, None)
         exprs, space = (self._expr,), self._space
         if record.arity == 2:
-            exprs, _, space = joined(record.name, self, self._lift(1 if other is None else other))
+            weight = self._lift(1 if other is None else other)
+            exprs, _, space = joined(record.name, self, weight)
+        if space.is_complex:
+            exprs, _ = of_pairs(record.name, exprs, (self,) if record.arity == 1 else (self, weight))
         params = (("K", K),) if "K" in record.params else ()
-        problem = problem_of(exprs, record.name, over, computed_in(space), params)
+        problem = problem_of(exprs, record.name, over, computed_in(space), params, config.accuracy)
         # Loaded on demand: it takes every stage of the compiler along.
         module = importlib.import_module("pairfuse.runtime.explain")
         return module.explain(problem, source=source, machine_code=machine_code)

@@ -6,16 +6,21 @@ right-hand side costs one more number per pair, not one more pass.
 
 from __future__ import annotations
 
+from functools import partial
+from operator import index
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ..dtypes import COMPLEX
 from ..errors import DtypeError, FormulaError, ShapeError, message
 from ..runtime import arrays
 from .base import Binding, Lazy, transposed, variable
-from .evaluate import dtype_of
+from .complex import ComplexNumbers
+from .deferred import Task, perform
+from .evaluate import Settings, dtype_of
 from .messages import describe, describe_value
-from .reduce import perform, reduce, scalar_formula
+from .reduce import reduce, scalar_formula
 from .reductions import Reductions
 from .space import Clash, Space, join
 
@@ -23,7 +28,7 @@ K = TypeVar("K", bound="LinearOperator")
 OTHER = {"i": "j", "j": "i", "p": "p"}
 
 
-class LinearOperator(Reductions):
+class LinearOperator(Reductions, ComplexNumbers):
     """Matrix products with dense vectors and matrices."""
 
     __slots__ = ()
@@ -56,8 +61,8 @@ class LinearOperator(Reductions):
         return _for_scipy(self, v, "j", "K.matvec(v)", options)
 
     def rmatvec(self, v: Any, **options: Any) -> Any:
-        """K.T @ v; see `matvec`."""
-        return _for_scipy(self, v, "i", "K.rmatvec(v)", options)
+        """K.H @ v, which is K.T @ v where K is real; see `matvec`."""
+        return _for_scipy(self.conj(), v, "i", "K.rmatvec(v)", options)
 
     matmat = matvec
     rmatmat = rmatvec
@@ -65,13 +70,19 @@ class LinearOperator(Reductions):
     def t(self: K) -> K:
         """The transpose: i and j exchange their roles, batch axes and components stay."""
         space = self._space
+        ranges = None if space.ranges is None else space.ranges.swapped()
         bindings = tuple([Binding(b.data, OTHER[b.axis]) for b in self._bindings])
-        return self._make(transposed(self._expr), bindings, space._replace(ni=space.nj, nj=space.ni))
+        return self._make(transposed(self._expr), bindings, space._replace(ni=space.nj, nj=space.ni, ranges=ranges))
 
     @property
     def T(self: K) -> K:
         """The transpose, `t()`."""
         return self.t()
+
+    @property
+    def H(self: K) -> K:
+        """The conjugate transpose; that of a real matrix is its transpose."""
+        return self.t().conj()
 
 
 def _product(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]) -> Any:
@@ -96,37 +107,50 @@ def _product(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]
         facts = [f"K: {describe(matrix)}", f"v: {describe_value(v)}"]
         raise cause.error(message(f"{call}: {cause.text}", facts, cause.hint)) from None
     terms = matrix._apply("mul", vector)
-    return perform(terms, call, lambda s: _flat(reduce(terms, "sum", over, s)[0], v.ndim == 1), options)
+    return perform(Task(call, over, partial(_summed, over, v.ndim == 1), record="sum"), (terms,), options)
 
 
-def _flat(result: Any, flat: bool) -> Any:
+def _summed(over: str, flat: bool, settings: Settings, terms: Lazy) -> Any:
+    """The product from its terms; `flat`: a vector, because the right-hand side was one."""
+    result = reduce(terms, "sum", over, settings)[0]
     return result[..., 0] if flat else result
 
 
 def _vector(matrix: Lazy, rows: Any, axis: str, kind: str) -> Lazy:
     """The array (*batch, rows, E) as a variable of this axis."""
-    dtype: str | None = arrays.number_type(rows, kind)
+    rows = arrays.under_autocast(rows, kind)
+    numbers = arrays.is_complex(rows, kind)
+    dtype: str | None = arrays.number_type(rows.real if numbers else rows, kind)
     rows = arrays.plain(rows, kind)
     shape = tuple(rows.shape)
+    rows = arrays.as_pairs(rows, kind) if numbers else rows
     size = {"ni" if axis == "i" else "nj": shape[-2]}
     device = arrays.device(rows, kind)
     space = Space(
-        batch=shape[:-2], library=kind, dtype=None if dtype == arrays.INTEGER else dtype, device=device, **size
+        batch=shape[:-2],
+        library=kind,
+        dtype=None if dtype == arrays.INTEGER else dtype,
+        device=device,
+        is_complex=numbers,
+        **size,
     )
-    return matrix._make(variable(axis, shape[-1]), (Binding(rows, axis),), space)
+    return matrix._make(variable(axis, index(rows.shape[-1])), (Binding(rows, axis),), space)
 
 
 def _for_scipy(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]) -> Any:
-    """SciPy works on NumPy vectors of its own choice of type: convert to the operator's, and back."""
+    """SciPy works on NumPy vectors of its own choice of type: convert to the operator's precision, and back."""
     kind = matrix._space.library
     if not isinstance(v, np.ndarray):
         return _product(matrix, v, over, call, options)
+    real = dtype_of(matrix._space)
+    dtype = COMPLEX.get(real, real) if v.dtype.kind == "c" else real
     # Copied, because torch does not take read-only memory.
-    given = np.array(v, dtype=dtype_of(matrix._space)) if kind == arrays.TORCH else v.astype(dtype_of(matrix._space))
+    given = np.array(v, dtype=dtype) if kind == arrays.TORCH else v.astype(dtype)
     vector = arrays.wrap(given, kind)
     if matrix._space.on_gpu:
         vector = vector.to(matrix._space.device)
     result = _product(matrix, vector, over, call, options)
     if matrix._space.on_gpu:
         result = result.cpu()
-    return arrays.view(result, str(v.dtype)) if kind == arrays.TORCH else result.astype(v.dtype, copy=False)
+    back = np.result_type(v.dtype, np.complex64) if matrix._space.is_complex else v.dtype
+    return arrays.view(result, str(back)) if kind == arrays.TORCH else result.astype(back, copy=False)

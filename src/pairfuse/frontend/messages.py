@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import COMPLEX
 from ..errors import PairfuseError, message
 from ..runtime import arrays
 from .space import Clash
@@ -30,6 +31,10 @@ OPERATORS = {
     "ne": "x != y",
     "dot": "x | y",
     "where": "where(x, y, z)",
+    "min_d": "x.min()",
+    "max_d": "x.max()",
+    "argmin_d": "x.argmin()",
+    "argmax_d": "x.argmax()",
 }
 NAMES = "xyzuvw"
 # Rows whose first argument is not the object of the method: the operands in the order of the method.
@@ -53,8 +58,11 @@ def describe(operand: Any) -> str:
     if what is None:
         axes = " and ".join(sorted(expr.axes))
         what = f"formula of {axes}" if axes else "constant" if expr.is_const() else "formula of parameters"
-    facts = [what, f"shape {operand._shape}"]
-    facts += [space.dtype] if space.dtype else []
+    facts = [what, f"shape {(*space.sizes, operand._length)}"]
+    if space.is_complex:
+        facts.append(COMPLEX.get(space.dtype, "complex"))
+    elif space.dtype:
+        facts.append(space.dtype)
     facts += ["torch"] if space.library == arrays.TORCH else []
     return ", ".join(facts)
 

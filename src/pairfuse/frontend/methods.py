@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import KeywordError, message
 from ..ir.expr import Op
 from ..ir.ops import TABLE
+from ..ir.ops_complex import ROWS as OF_PAIRS
 from .base import Lazy, node
 
 L = TypeVar("L", bound="Operations")
@@ -27,6 +28,7 @@ INTERNAL = frozenset(
         *("sum", "sum_d"),
         *("min_d", "max_d", "argmin_d", "argmax_d", "pow", "powi", "round", "mod", "one_hot"),
         *("tensordot", "kron", "weightedsqnorm", "weightedsqdist", "bspline"),
+        *OF_PAIRS,
     )
 )
 ADD, SUB, MUL, DIV = "add", "sub", "mul", "div"
@@ -172,16 +174,19 @@ def install(cls: type[Operations]) -> None:
 
 def method_of(op: Op) -> Callable[..., Any]:
     """The method of a row: self is its first argument, parameters come last or by keyword."""
-    name, others = op.name, op.arity - 1
+    name, others, names = op.name, op.arity - 1, op.params  # and not the row itself: torch.compile reads this code
+    shown = signature_of(op)
 
     def unary(self: Any) -> Any:
+        if self._space.is_complex:
+            return self._apply(name)
         return self._make(node(name, (self._expr,), ONE_INPUT, ()), self._bindings, self._space)
 
     def general(self: Any, *args: Any, **params: Any) -> Any:
-        if len(args) < others or len(args) - others + len(params) != len(op.params):
-            given, taken = len(args) + len(params), others + len(op.params)
-            raise KeywordError(message(f"{signature_of(op)}: takes {taken} arguments, not {given}."))
-        named = dict(zip(op.params, args[others:], strict=False), **params)
+        if len(args) < others or len(args) - others + len(params) != len(names):
+            given, taken = len(args) + len(params), others + len(names)
+            raise KeywordError(message(f"{shown}: takes {taken} arguments, not {given}."))
+        named = dict(zip(names, args[others:], strict=False), **params)
         return self._call(name, *args[:others], **named)
 
     method: Any = unary if op.arity == 1 and not op.params else general

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ..config import ACCURACIES
 from ..errors import DtypeError, KeywordError, ShapeError, UnsupportedError, message
 from ..runtime import arrays
+from . import ranges
 from .evaluate import Settings
 from .messages import describe_value
 
@@ -25,6 +27,7 @@ OURS = ("llvm", "triton", "reference")
 KNOWN = (
     "call",
     "backend",
+    "accuracy",
     "device_id",
     "ranges",
     "out",
@@ -50,14 +53,15 @@ def parse(name: str, options: dict[str, Any], backend: str | None, dtype: str) -
             near = get_close_matches(key, KNOWN, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the keywords of reductions are {', '.join(KNOWN)}."
             raise KeywordError(message(f"{name}({key}=...): there is no such keyword.", hint=hint))
-    check_ranges(options.get("ranges"))
+    if options.get("ranges") is not None:
+        ranges.read(f"{name}(ranges=...)", options["ranges"])
     _check_accumulation(name, options, dtype)
     device = options.get("device_id", -1)
     if not isinstance(device, (int, np.integer)) or isinstance(device, bool):
         raise ShapeError(message(f"{name}(device_id={device!r}): a device is a number; -1 follows the data."))
     chosen = backend_name(name, options.get("backend") or backend)
     progress = options.get("progress")
-    return Settings(chosen, None if progress is None else bool(progress))
+    return Settings(chosen, None if progress is None else bool(progress), accuracy(name, options.get("accuracy")))
 
 
 DEFAULT = Settings()
@@ -76,14 +80,12 @@ def backend_name(name: str, backend: str | None) -> str | None:
     raise UnsupportedError(message(text, hint=f"choose from {choices}."))
 
 
-def check_ranges(ranges: Any) -> None:
-    if ranges is not None:
-        raise UnsupportedError(
-            message(
-                "ranges=...: block-sparse reductions are not supported yet.",
-                hint="express the mask in the formula, for example where(mask, K, 0).",
-            )
-        )
+def accuracy(name: str, value: Any) -> str | None:
+    """The policy asked for; None for that of the configuration."""
+    if value is None or (isinstance(value, str) and value in ACCURACIES):
+        return value
+    hint = "'strict' (the default) or 'fast'; pairfuse.config.accuracy sets it for the process."
+    raise UnsupportedError(message(f"{name}(accuracy={value!r}): there is no such policy.", hint=hint))
 
 
 def _check_accumulation(name: str, options: dict[str, Any], dtype: str) -> None:

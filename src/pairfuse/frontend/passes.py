@@ -2,6 +2,10 @@
 
 In: a problem, and which of its inputs derivatives are wanted of.  Out: `Pass`es, each a problem again, whose inputs are
 those of the reduction, its cotangent and its outputs.  Pure functions of formulas: no array is touched.
+
+The derivatives with respect to variables of one axis share a pass, and with it the evaluation of what their formulas
+have in common.  Different axes cannot: a kernel keeps its sums by row, and walks each pair once.  Derivatives with
+respect to parameters are sums over both axes.
 """
 
 from __future__ import annotations
@@ -10,19 +14,25 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..ir.expr import Expr, call, input_, inputs
-from ..lower.problem import Problem, Sizes
+from ..lower.problem import Problem
+from ..lower.schedule import UNROLL_SUMS
 from ..transform.autodiff import vjp
 from .base import renumbered
 
 LONGEST_SHARED_PASS = 32  # components; more than that gain nothing from sharing the evaluation of the formula
-PREFERRED_ROWS = 4  # derivatives of parameters join an existing pass unless its rows are this much more numerous
+# Components of a value and its derivatives that share a pass: as many sums as a kernel keeps in registers. Beyond, the
+# derivatives cost more than the value that is saved (benchmarks/NOTES.md, "Value and slopes").
+LONGEST_WITH_VALUE = UNROLL_SUMS
+VALUE = -1
+# The axes over which the derivative with respect to a variable of each axis is summed.
+OVER = {"i": "j", "j": "i", "p": "ij"}
 
 
 class Pass(NamedTuple):
     """One reduction that gives the derivatives with respect to several inputs, component after component.
 
     slots    which tensors are its inputs: those of the reduction, then its cotangent, then its outputs
-    targets  (slot, dim) of the inputs whose derivatives are in the result, in this order
+    targets  (slot, dim) of the inputs whose derivatives are in the result, in this order; VALUE for the value itself
     """
 
     problem: Problem
@@ -30,20 +40,29 @@ class Pass(NamedTuple):
     targets: tuple[tuple[int, int], ...]
 
 
-def rows_of_parameters(axes: tuple[str, ...], sizes: Sizes, wanted: tuple[bool, ...]) -> str:
-    """The axis that the derivatives of parameters are first indexed by, before they are summed over it, too.
-
-    They join the pass of the other variables; or else the shorter axis, because this costs one number per row.
-    """
-    others = {axis for axis, want in zip(axes, wanted, strict=False) if want} - {"p"}
-    shorter, longer = ("i", "j") if sizes.M <= sizes.N else ("j", "i")
-    joins = others == {longer} and sizes.along(longer) <= PREFERRED_ROWS * sizes.along(shorter)
-    return longer if joins else shorter
+@lru_cache(maxsize=1024)
+def passes(problem: Problem, wanted: tuple[bool, ...]) -> tuple[Pass, ...]:
+    """The reductions that together give the derivatives with respect to the wanted inputs."""
+    found = _by_axis(problem, wanted).items()
+    return tuple(_pass(group, OVER[axis], problem) for axis, parts in found for group in _groups(parts))
 
 
 @lru_cache(maxsize=1024)
-def passes(problem: Problem, wanted: tuple[bool, ...], parameter_rows: str) -> tuple[Pass, ...]:
-    """The reductions that together give the derivatives with respect to the wanted inputs."""
+def pass_with_value(problem: Problem, wanted: tuple[bool, ...]) -> Pass | None:
+    """The value, and the derivatives with respect to all wanted inputs of the kept axis, whose cotangent is known.
+
+    Only for sums, whose derivatives do not need the result; None where the pass would cost more than it saves. The
+    first target is the value, of slot VALUE.
+    """
+    parts = _by_axis(problem, wanted)[problem.kept] if problem.record.additive else []
+    f = problem.formulas[0]
+    if not parts or f.dim + sum(d.dim for _, d in parts) > LONGEST_WITH_VALUE:
+        return None
+    return _pass([(VALUE, f), *parts], problem.over, problem)
+
+
+def _by_axis(problem: Problem, wanted: tuple[bool, ...]) -> dict[str, list[tuple[int, Expr]]]:
+    """The derivatives (slot, formula) with respect to the wanted inputs, by the axis of these."""
     record, count = problem.record, len(wanted)
     dims = problem.output_dims()
     g = (input_(count, problem.kept, dims[0]),)
@@ -53,15 +72,10 @@ def passes(problem: Problem, wanted: tuple[bool, ...], parameter_rows: str) -> t
     seeds = [_fitted(c, f) for c, f in zip(cotangents, problem.formulas, strict=True)]
     leaves = [n for n in problem.inputs if wanted[n.param("slot")]]
     derivatives = zip(leaves, vjp(problem.formulas, seeds, leaves), strict=True)
-    found: dict[str, list[tuple[int, Expr]]] = {"i": [], "j": []}
+    found: dict[str, list[tuple[int, Expr]]] = {"i": [], "j": [], "p": []}
     for leaf, derivative in derivatives:
-        axis = leaf.param("axis")
-        found[parameter_rows if axis == "p" else axis].append((leaf.param("slot"), derivative))
-    return tuple(
-        _pass(group, "j" if axis == "i" else "i", problem.dtype)
-        for axis, parts in found.items()
-        for group in _groups(parts)
-    )
+        found[leaf.param("axis")].append((leaf.param("slot"), derivative))
+    return found
 
 
 def _fitted(cotangent: Expr, formula: Expr) -> Expr:
@@ -82,12 +96,12 @@ def _groups(parts: list[tuple[int, Expr]]) -> list[list[tuple[int, Expr]]]:
     return groups
 
 
-def _pass(parts: list[tuple[int, Expr]], over: str, dtype: str) -> Pass:
+def _pass(parts: list[tuple[int, Expr]], over: str, of: Problem) -> Pass:
     formula = parts[0][1]
     for _, derivative in parts[1:]:
         formula = call("concat", formula, derivative)
     slots = tuple(n.param("slot") for n in inputs(formula))
     places = {s: k for k, s in enumerate(slots)}
     mapping = tuple(places.get(s, 0) for s in range(max(slots, default=-1) + 1))
-    problem = Problem((renumbered(formula, mapping),), "sum", over, dtype)
+    problem = Problem((renumbered(formula, mapping),), "sum", over, of.dtype, accuracy=of.accuracy)
     return Pass(problem, slots, tuple((slot, d.dim) for slot, d in parts))

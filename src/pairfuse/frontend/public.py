@@ -8,36 +8,56 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ShapeError, UnsupportedError, message
+from ..errors import ShapeError, message
 from ..ir.expr import I, J, index
 from .lazytensor import LazyTensor
 from .space import Space
+from .symbolic import symbolic
 
 
 def Vi(x: Any, dim: int | None = None) -> LazyTensor:
-    """The i-variable of an array (M, D): ``LazyTensor(x, axis=0)``."""
-    return _variable("Vi", x, dim, 0)
+    """The i-variable of an array (M, D): ``LazyTensor(x, axis=0)``; ``Vi(k, D)``: of argument k of a later call.
+
+    Reductions of formulas with symbolic variables wait for them: ``Vi(0, 3).sqdist(Vj(1, 3)).argmin(dim=1)(x, y)``.
+    """
+    return _variable(x, dim, 0)
 
 
 def Vj(x: Any, dim: int | None = None) -> LazyTensor:
-    """The j-variable of an array (N, D): ``LazyTensor(x, axis=1)``."""
-    return _variable("Vj", x, dim, 1)
+    """The j-variable of an array (N, D): ``LazyTensor(x, axis=1)``; ``Vj(k, D)``: of argument k of a later call."""
+    return _variable(x, dim, 1)
 
 
 def Pm(x: Any, dim: int | None = None) -> LazyTensor:
-    """A parameter, the same for all i and j: a number, a list of numbers, an array (D,): ``LazyTensor(x, axis=2)``."""
-    return _variable("Pm", x, dim, 2)
+    """A parameter, the same for all i and j: a number, a list of numbers, an array (D,): ``LazyTensor(x, axis=2)``.
+
+    ``Pm(k, D)`` is argument k of a later call, an array (D,); ``Pm(k, 1)`` may be given as a number.
+    """
+    return _variable(x, dim, 2)
 
 
-def _variable(name: str, x: Any, dim: int | None, axis: int) -> LazyTensor:
+def _variable(x: Any, dim: int | None, axis: int) -> LazyTensor:
     if dim is not None:
-        raise UnsupportedError(
-            message(
-                f"{name}({x!r}, {dim!r}): symbolic variables are not supported yet.",
-                hint=f"pass the data, {name}(x); for a reduction to call later, reduce with call=False.",
-            )
-        )
+        return LazyTensor._make(*symbolic(x, dim, "ijp"[axis]))
     return LazyTensor(x, axis=axis)
+
+
+class _OfComplexNumbers(type):
+    """Makes `isinstance(x, ComplexLazyTensor)` ask what the components are."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, LazyTensor) and instance.is_complex
+
+
+class ComplexLazyTensor(metaclass=_OfComplexNumbers):
+    """A LazyTensor of complex numbers, in KeOps' words: ``LazyTensor(x, axis)``, real numbers as x + 0 i.
+
+    There is one class: what is made here is a LazyTensor, `is_complex`, and an instance of this name, too.
+    """
+
+    def __new__(cls, x: Any, axis: int | None = None) -> LazyTensor:  # type: ignore[misc]
+        made = LazyTensor(x, axis)
+        return made if made.is_complex else made.real2complex()
 
 
 def index_i(size: int | None = None) -> LazyTensor:

@@ -1,43 +1,26 @@
 """Reductions over i or j: from a formula to arrays.
 
 In: a symbolic tensor, the name of a record of ir/reductions.py, the axis.  Out: arrays of shape (*batch, M or N, D),
-in the library of the data.  The methods that users call are in reductions.py.
+in the library of the data.  The methods that users call are in reductions.py; now or later is decided in deferred.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from ..errors import ShapeError, message
-from ..ir.expr import Expr, as_kind
+from ..config import config
+from ..errors import DtypeError, ShapeError, message
+from ..ir.expr import Expr, as_kind, inputs
 from ..lower.problem import Problem
+from ..runtime import arrays
 from .base import Bindings, Lazy, Params, merge, renumbered
-from .evaluate import Settings, computed_in, dtype_of, evaluate
+from .evaluate import Settings, computed_in, evaluate
 from .messages import describe, operation_error
-from .options import deliver, parse
+from .pairs import reduced_pairs
 from .space import Clash, Space
 
 VECTOR = "d"  # the axis of the components
-
-
-class Deferred:
-    """A reduction that waits: call it to compute, again and again on the current contents of the arrays.
-
-    Keyword arguments of the call (`out`, `backend`, ...) are added to those given before, for that call only.
-    """
-
-    __slots__ = ("_options", "_run", "_title")
-
-    def __init__(self, title: str, run: Callable[..., Any], options: dict[str, Any]) -> None:
-        self._title, self._run, self._options = title, run, options
-
-    def __call__(self, **options: Any) -> Any:
-        return self._run({**self._options, **options})
-
-    def __repr__(self) -> str:
-        return f"<deferred reduction: {self._title}; call it to compute>"
 
 
 def over_of(x: Lazy, name: str, axis: int | None, dim: int | None, vector: bool = False) -> str:
@@ -45,40 +28,41 @@ def over_of(x: Lazy, name: str, axis: int | None, dim: int | None, vector: bool 
 
     Batch axes count: with b of them, b is i, b + 1 is j, b + 2 are the components. From the end, -3, -2 and -1.
     """
-    batch = len(x._space.batch)
     number = axis if dim is None else dim
-    if number is not None and not isinstance(number, (list, tuple)):
-        try:
-            place = number.__index__()
-        except AttributeError:
-            place = batch + 3
-        place = place - batch if place >= 0 else place + 3
-        if place in (0, 1):
-            return "ij"[place]
-        if place == 2 and vector:
-            return VECTOR
+    letter = None if isinstance(number, (list, tuple)) else _letter(x, number)
+    if letter is None or (letter == VECTOR and not vector):
+        raise _no_axis(x, name, number, vector)
+    return letter
+
+
+def axes_of(x: Lazy, name: str, numbers: Any) -> str:
+    """The axes that several numbers mean, for the reductions that take them: the letters, in the order "ijd"."""
+    letters = {_letter(x, n) for n in numbers}
+    if not letters or None in letters or len(letters) < len(numbers):
+        raise _no_axis(x, name, tuple(numbers), True)
+    return "".join(a for a in ("i", "j", VECTOR) if a in letters)
+
+
+def _letter(x: Lazy, number: Any) -> str | None:
+    batch = len(x._space.batch)
+    try:
+        place = number.__index__()
+    except AttributeError:
+        return None
+    place = place - batch if place >= 0 else place + 3
+    return ("i", "j", VECTOR)[place] if 0 <= place <= 2 else None
+
+
+def _no_axis(x: Lazy, name: str, number: Any, vector: bool) -> ShapeError:
+    batch = len(x._space.batch)
     which = f"dim={batch} reduces over i, dim={batch + 1} over j"
     if vector:
         which += f", dim={batch + 2} or -1 over the components"
+    if isinstance(number, (list, tuple)):
+        several = f"sum and mean take several axes, such as dim=({batch}, {batch + 1}); "
+        which = f"{several}{name} takes one: {which}" if name not in ("sum", "mean") else f"each axis once: {which}"
     problem = "which axis?" if number is None else f"cannot reduce over axis {number}."
-    raise ShapeError(message(f"{name}(): {problem}", f"x: {describe(x)}", f"{which}."))
-
-
-def perform(x: Lazy, title: str, run: Callable[[Settings], Any], options: dict[str, Any]) -> Any:
-    """Run a reduction with the user's keywords, now or (call=False) later."""
-    if not options and x._space.backend is None:
-        return run(Settings())
-
-    def now(options: dict[str, Any]) -> Any:
-        settings = parse(title, options, x._space.backend, dtype_of(x._space))
-        results = run(settings)
-        out = options.get("out")
-        return results if out is None else deliver(title, results, out, x._space.library)
-
-    if not options.pop("call", True):
-        parse(title, options, x._space.backend, dtype_of(x._space))
-        return Deferred(title, now, options)
-    return now(options)
+    return ShapeError(message(f"{name}(): {problem}", f"x: {describe(x)}", f"{which}."))
 
 
 def reduce(
@@ -88,8 +72,26 @@ def reduce(
     exprs, bindings, space = (x._expr,), x._bindings, x._space
     if other is not None:
         exprs, bindings, space = joined(name, x, other)
-    problem = problem_of(exprs, name, over, computed_in(space), params)
-    return evaluate(problem, bindings, space, settings)
+    unused = compact(exprs, len(bindings))
+    if unused is not None:
+        exprs, slots = unused
+        bindings = tuple([bindings[slot] for slot in slots])
+    pairs = False
+    if space.is_complex:
+        exprs, pairs = of_pairs(name, exprs, (x,) if other is None else (x, other))
+    accuracy = settings.accuracy or config.accuracy
+    problem = problem_of(exprs, name, over, computed_in(space), params, accuracy)
+    outputs = evaluate(problem, bindings, space, settings)
+    return tuple([arrays.from_pairs(o, space.library) for o in outputs]) if pairs else outputs
+
+
+def of_pairs(name: str, exprs: tuple[Expr, ...], operands: tuple[Lazy, ...]) -> tuple[tuple[Expr, ...], bool]:
+    """The formulas of a reduction of complex numbers, and whether its results are complex."""
+    try:
+        return reduced_pairs(name, exprs, tuple([x._space.is_complex for x in operands]))
+    except DtypeError as cause:
+        call = f"x.{name.removesuffix('_weight')}({'weight=y' if len(operands) > 1 else ''})"
+        raise operation_error(name, operands, (), cause, call) from None
 
 
 def joined(name: str, x: Lazy, other: Lazy) -> tuple[tuple[Expr, ...], Bindings, Space]:
@@ -103,17 +105,34 @@ def joined(name: str, x: Lazy, other: Lazy) -> tuple[tuple[Expr, ...], Bindings,
 
 
 @lru_cache(maxsize=4096)
-def problem_of(exprs: tuple[Expr, ...], name: str, over: str, dtype: str, params: Params) -> Problem:
+def compact(exprs: tuple[Expr, ...], count: int) -> tuple[tuple[Expr, ...], tuple[int, ...]] | None:
+    """Formulas whose inputs are numbered without a gap, and which of the `count` inputs they use; None: all of them.
+
+    Derivatives lose variables, and formula strings may declare more than they use.
+    """
+    slots = tuple(n.param("slot") for n in inputs(*exprs))
+    if len(slots) == count:
+        return None
+    mapping = [0] * count
+    for place, slot in enumerate(slots):
+        mapping[slot] = place
+    return tuple(renumbered(e, tuple(mapping)) for e in exprs), slots
+
+
+@lru_cache(maxsize=4096)
+def problem_of(
+    exprs: tuple[Expr, ...], name: str, over: str, dtype: str, params: Params, accuracy: str = "strict"
+) -> Problem:
     """The problem; truth values and indices are reduced as numbers."""
-    return Problem(tuple(as_kind(e, "real") for e in exprs), name, over, dtype, params)
+    return Problem(tuple(as_kind(e, "real") for e in exprs), name, over, dtype, params, accuracy)
 
 
 def scalar_formula(x: Lazy, call: str) -> None:
     """Refuse vectors where one number per pair is needed."""
-    if x._expr.dim != 1:
+    if x._length != 1:
         raise ShapeError(
             message(
-                f"{call}: needs one number for each pair (i, j), K has vectors of {x._expr.dim}.",
+                f"{call}: needs one number for each pair (i, j), K has vectors of {x._length}.",
                 f"K: {describe(x)}",
                 "sum over the components first, K.sum(-1), or take one, K[..., 0].",
             )

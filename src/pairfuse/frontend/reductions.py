@@ -3,26 +3,32 @@
 Every method takes ``axis`` or ``dim``: with b batch axes, b reduces over i (the result is indexed by j), b + 1 over j
 (the result is indexed by i).  Results have the shape (*batch, M or N, D): the trailing axis stays, even of length 1.
 The keyword arguments of all of them: ``call=False`` gives a function that computes when called; ``out=`` an array to
-fill; ``backend``; ``progress=True`` shows a bar; ``device_id``, ``dtype_acc``, ``use_double_acc``, ``sum_scheme``,
-``enable_chunks``, ``use_fast_math`` and ``keepdim`` are accepted for programs written for KeOps and change nothing.
+fill; ``backend``; ``accuracy="fast"`` for less exact products (docs/accuracy.md); ``progress=True`` shows a bar;
+``device_id``, ``dtype_acc``, ``use_double_acc``, ``sum_scheme``, ``enable_chunks``, ``use_fast_math`` and ``keepdim``
+are accepted for programs written for KeOps and change nothing.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from ..dtypes import PRECISIONS
 from ..errors import FormulaError, ShapeError, message
 from ..ir.reductions import REDUCTIONS, Reduction
+from ..runtime import arrays
 from .base import Lazy
-from .evaluate import Settings
+from .deferred import Task, perform
+from .evaluate import Settings, computed_in
 from .messages import describe, operand_facts
-from .reduce import VECTOR, over_of, perform, reduce
+from .ranges import divided, terms_per_row
+from .reduce import VECTOR, axes_of, over_of, reduce, scalar_formula
 from .variables import parts
 from .vectors import Vectors
 
 Axis = int | None
+Axes = int | tuple[int, ...] | list[int] | None
 
 
 class Reductions(Vectors):
@@ -31,18 +37,25 @@ class Reductions(Vectors):
     __slots__ = ()
 
     def _reduce(
-        self, name: str, axis: Axis, dim: Axis, options: dict[str, Any], vector: str | None = None, **extra: Any
+        self,
+        name: str,
+        axis: Axis,
+        dim: Axis,
+        options: dict[str, Any],
+        vector: str | None = None,
+        other: Lazy | None = None,
     ) -> Any:
         """One output of the record `name`; `vector` is the operation that does the same over the components."""
         over = over_of(self, name, axis, dim, vector is not None)
         if over == VECTOR:
             return self._apply(vector)  # type: ignore[arg-type]
-        return perform(self, name, lambda s: reduce(self, name, over, s, **extra)[0], options)
+        operands = (self,) if other is None else (self, other)
+        return perform(Task(name, over, partial(_first, name, over)), operands, options)
 
     def _reduce_all(self, name: str, axis: Axis, dim: Axis, options: dict[str, Any]) -> Any:
         """All outputs of the record `name`."""
         over = over_of(self, name, axis, dim)
-        return perform(self, name, lambda s: reduce(self, name, over, s), options)
+        return perform(Task(name, over, partial(_all_outputs, name, over)), (self,), options)
 
     def _reduce_K(self, name: str, K: Any, axis: Axis, dim: Axis, options: dict[str, Any], many: bool = False) -> Any:
         """The outputs of a record with K places, each of shape (..., K) or (..., K, D)."""
@@ -50,20 +63,15 @@ class Reductions(Vectors):
             raise ShapeError(message(f"{name}(K={K!r}): K is a whole number, at least 1.", f"x: {describe(self)}"))
         places = K.__index__()
         over = over_of(self, name, axis, dim)
-
-        def run(settings: Settings) -> Any:
-            outputs = reduce(self, name, over, settings, params=(("K", places),))
-            if self._expr.dim > 1:  # a row of the result is component after component
-                outputs = tuple(v.reshape(*v.shape[:-1], self._expr.dim, places).swapaxes(-1, -2) for v in outputs)
-            return outputs if many else outputs[0]
-
-        return perform(self, name, run, options)
+        return perform(Task(name, over, partial(_places, name, over, places, many), places), (self,), options)
 
     # -------------------------------------------------- sums
-    def sum(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
+    def sum(self, axis: Axes = -1, dim: Axes = None, **options: Any) -> Any:
         """Sum over i, over j, or (the default) over the components, which gives a symbolic tensor of dimension 1.
 
-        Returns: array of shape (*batch, M or N, D); 0 over nothing. Differentiable.
+        Arguments: dim: an axis, or several: dim=(0, 1) sums over all pairs, in memory that does not depend on M and N.
+
+        Returns: array of shape (*batch, M or N, D), (*batch, D) over all pairs; 0 over nothing. Differentiable.
 
         Example::
 
@@ -73,19 +81,37 @@ class Reductions(Vectors):
             >>> ((x - y) ** 2).sum(-1).sum(dim=1)
             array([[15.],
                    [15.]])
+            >>> ((x - y) ** 2).sum(dim=(0, 1))
+            array([10., 10., 10.])
         """
-        return self._reduce("sum", axis, dim, options, vector="sum")
+        if isinstance(number := axis if dim is None else dim, (tuple, list)):
+            return self._over_several("sum", number, options)
+        return self._reduce("sum", number, None, options, vector="sum")
+
+    def _over_several(self, name: str, numbers: Any, options: dict[str, Any]) -> Any:
+        """Sum or mean over several axes: first over the components, then over one axis or over all pairs."""
+        axes = axes_of(self, name, numbers)
+        x: Any = getattr(self, name)(-1) if VECTOR in axes else self
+        over = axes.replace(VECTOR, "")
+        if len(over) < 2:
+            return getattr(x, name)("ij".index(over) + len(self._space.batch), **options) if over else x
+        return perform(Task(name, over, partial(_over_pairs, name)), (x,), options)
 
     def prod(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
         """Product over i or j; 1 over nothing. Differentiable, also where terms vanish."""
         return self._reduce("prod", axis, dim, options)
 
-    def mean(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
-        """Mean over i, over j, or over the components; NaN over nothing. Differentiable."""
-        over = over_of(self, "mean", axis, dim, vector=True)
+    def mean(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
+        """Mean over i, over j, over the components, or over several axes (see `sum`); NaN over nothing.
+
+        Differentiable.
+        """
+        if isinstance(number := axis if dim is None else dim, (tuple, list)):
+            return self._over_several("mean", number, options)
+        over = over_of(self, "mean", number, None, vector=True)
         if over == VECTOR:
-            return self._apply("sum") / self._expr.dim
-        return perform(self, "mean", lambda s: _mean(self, over, s), options)
+            return self._apply("sum") / self._length
+        return perform(Task("mean", over, partial(_mean, over)), (self,), options)
 
     def var(self, axis: Axis = None, dim: Axis = None, ddof: float = 0, **options: Any) -> Any:
         """Variance over i or j, in two passes: the mean, then the mean of the squared differences.
@@ -94,12 +120,12 @@ class Reductions(Vectors):
         default is 1). Differentiable.
         """
         over = over_of(self, "var", axis, dim)
-        return perform(self, "var", lambda s: _variance(self, over, ddof, s), options)
+        return perform(Task("var", over, partial(_variance, over, ddof)), (self,), options)
 
     def std(self, axis: Axis = None, dim: Axis = None, ddof: float = 0, **options: Any) -> Any:
         """Standard deviation: the square root of `var`."""
         over = over_of(self, "std", axis, dim)
-        return perform(self, "std", lambda s: _variance(self, over, ddof, s) ** 0.5, options)
+        return perform(Task("std", over, partial(_deviation, over, ddof)), (self,), options)
 
     # -------------------------------------------------- log-sum-exp and softmax
     def logsumexp(
@@ -127,10 +153,11 @@ class Reductions(Vectors):
 
     def _as_weight(self, value: Any, name: str) -> Lazy:
         weight = value if isinstance(value, Lazy) else self._lift(value)
-        if 1 not in (self._expr.dim, weight._expr.dim) and self._expr.dim != weight._expr.dim:
+        lengths = self._length, weight._length
+        if 1 not in lengths and lengths[0] != lengths[1]:
             raise ShapeError(
                 message(
-                    f"x.{name}(weight=y): the vectors have lengths {self._expr.dim} and {weight._expr.dim}.",
+                    f"x.{name}(weight=y): the vectors have lengths {lengths[0]} and {lengths[1]}.",
                     operand_facts((self, weight)),
                     "one number for each pair, or two vectors of equal lengths.",
                 )
@@ -145,6 +172,14 @@ class Reductions(Vectors):
     def max(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
         """Maximum over i, j or the components. NaN terms are passed over; -inf over nothing. Differentiable."""
         return self._reduce("max", axis, dim, options, vector="max_d")
+
+    def __min__(self, **options: Any) -> Any:
+        """The same as `min`."""
+        return self.min(**options)
+
+    def __max__(self, **options: Any) -> Any:
+        """The same as `max`."""
+        return self.max(**options)
 
     def argmin(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
         """Index (int64) of the minimum, the first of equals, over i, j or the components."""
@@ -200,13 +235,12 @@ class Reductions(Vectors):
     def any(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
         """Whether one of the terms is not 0, over i or j; False over nothing."""
         over = over_of(self, "any", axis, dim)
-        return perform(self, "any", lambda s: reduce(self, "count_nonzero", over, s)[0] > 0, options)
+        return perform(Task("any", over, partial(_any, over)), (self,), options)
 
     def all(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
         """Whether all terms are not 0, over i or j; True over nothing."""
         over = over_of(self, "all", axis, dim)
-        zeros = self._apply("logical_not")
-        return perform(self, "all", lambda s: reduce(zeros, "count_nonzero", over, s)[0] == 0, options)
+        return perform(Task("all", over, partial(_none, over)), (self._apply("logical_not"),), options)
 
     # -------------------------------------------------- by name
     def reduction(
@@ -222,7 +256,11 @@ class Reductions(Vectors):
 
         Arguments: other: the second formula of those that have one; opt_arg: K of those that take it.
         """
+        if reduction_op in ("Max_SumShiftExp", "Max_SumShiftExpWeight"):
+            return self._max_sumshiftexp(reduction_op, other, axis, dim, options)
         record = record_of(reduction_op)
+        if opt_arg is not None and "K" not in record.params:
+            raise FormulaError(message(f"reduction({reduction_op!r}, opt_arg={opt_arg!r}): takes no opt_arg."))
         if "K" in record.params:
             return self._reduce_K(record.name, opt_arg, axis, dim, options, many=record.visible > 1)
         if record.visible > 1:
@@ -235,6 +273,13 @@ class Reductions(Vectors):
             raise FormulaError(message(f"reduction({reduction_op!r}): takes {takes}."))
         return self._reduce(name, axis, dim, options, other=self._as_weight(other, record.name))
 
+    def _max_sumshiftexp(self, name: str, other: Any, axis: Axis, dim: Axis, options: dict[str, Any]) -> Any:
+        """KeOps' pair (m, s) with m = max(F), s = sum(exp(F - m) G), as one array (*batch, M or N, 1 + E)."""
+        scalar_formula(self, f"reduction({name!r})")
+        over = over_of(self, name, axis, dim)
+        operands = (self,) if other is None else (self, self._as_weight(other, name))
+        return perform(Task("logsumexp", over, partial(_max_sumshiftexp, over), record=name), operands, options)
+
 
 def record_of(name: str) -> Reduction:
     """The record of this name, ours or KeOps'."""
@@ -244,21 +289,69 @@ def record_of(name: str) -> Reduction:
     raise FormulaError(message(f"reduction({name!r}): no such reduction.", hint=f"one of {', '.join(REDUCTIONS)}."))
 
 
-def _mean(x: Lazy, over: str, settings: Settings) -> Any:
-    count = x._space.along(over)
-    total = reduce(x, "sum", over, settings)[0]
-    return total / (1 if count is None else count) if count != 0 else total * math.nan
+# ---------------------------------------------------------------------- what the tasks do: (..., settings, operands)
 
 
-def _variance(x: Reductions, over: str, ddof: float, settings: Settings) -> Any:
+def _first(name: str, over: str, settings: Settings, x: Lazy, other: Lazy | None = None) -> Any:
+    return reduce(x, name, over, settings, other)[0]
+
+
+def _all_outputs(name: str, over: str, settings: Settings, x: Lazy) -> Any:
+    return reduce(x, name, over, settings)
+
+
+def _places(name: str, over: str, K: int, many: bool, settings: Settings, x: Lazy) -> Any:
+    """The outputs of a record with K places, (..., K, D) for vectors."""
+    outputs = reduce(x, name, over, settings, params=(("K", K),))
+    dim = x._expr.dim
+    if dim > 1:  # a row of the result is component after component
+        outputs = tuple(v.reshape(*v.shape[:-1], dim, K).swapaxes(-1, -2) for v in outputs)
+    return outputs if many else outputs[0]
+
+
+def _any(over: str, settings: Settings, x: Lazy) -> Any:
+    return reduce(x, "count_nonzero", over, settings)[0] > 0
+
+
+def _none(over: str, settings: Settings, x: Lazy) -> Any:
+    return reduce(x, "count_nonzero", over, settings)[0] == 0
+
+
+def _mean(over: str, settings: Settings, x: Lazy) -> Any:
+    return divided(reduce(x, "sum", over, settings)[0], terms_per_row(x._space, over))
+
+
+def _over_pairs(name: str, settings: Settings, x: Lazy) -> Any:
+    """Sum or mean over i and j, without the axis that the rows would have."""
+    total = _mean("ij", settings, x) if name == "mean" else reduce(x, "sum", "ij", settings)[0]
+    return total[..., 0, :]
+
+
+def _centred(x: Reductions, over: str, centre: Any) -> Reductions:
+    """x minus a result of its reduction over `over`: a variable of the kept axis, which takes its 1 back."""
+    return x - x._make(*parts(centre[..., None, :] if over == "j" else centre[..., None, :, :]))
+
+
+def _variance(over: str, ddof: float, settings: Settings, x: Reductions) -> Any:
     """Two passes: sum(F^2) - n mean^2 would cancel."""
-    count = x._space.along(over)
-    freedom = (1 if count is None else count) - ddof
-    mean = _mean(x, over, settings)
-    # The mean is a variable of the kept axis: it takes the 1 of the reduced axis back.
-    centre = mean[..., None, :] if over == "j" else mean[..., None, :, :]
-    squares = reduce((x - x._make(*parts(centre))) ** 2, "sum", over, settings)[0]
-    return squares / freedom if freedom > 0 else squares * math.nan
+    difference = _centred(x, over, _mean(over, settings, x))
+    # of complex numbers, the squared modulus
+    square = difference._apply("complex_sqabs" if difference._space.is_complex else "square")
+    squares = reduce(square, "sum", over, settings)[0]
+    return divided(squares, terms_per_row(x._space, over) - ddof)
+
+
+def _max_sumshiftexp(over: str, settings: Settings, x: Reductions, other: Lazy | None = None) -> Any:
+    """Two passes, as for the variance; the maximum of a row of -inf is no number to subtract."""
+    m = reduce(x, "max", over, settings)[0]
+    largest = PRECISIONS[computed_in(x._space)].largest
+    e = _centred(x, over, m.clip(-largest, largest))._apply("exp")
+    s = reduce(e if other is None else e._apply("mul", other), "sum", over, settings)[0]
+    return arrays.concatenate([m, s], x._space.library)
+
+
+def _deviation(over: str, ddof: float, settings: Settings, x: Reductions) -> Any:
+    return _variance(over, ddof, settings, x) ** 0.5
 
 
 def _twin(name: str) -> Callable[..., Any]:

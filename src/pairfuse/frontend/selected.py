@@ -1,4 +1,4 @@
-"""Extrema as functions of the selected terms: what their derivative needs.
+"""Extrema as functions of the selected terms: what their derivatives need.
 
 In: a reduction that selects terms (min, max, K smallest), its inputs, the indices it found.  Out: the same values as a
 sum of one term for each row, in which the variables of the reduced axis have been gathered at those indices, so that
@@ -8,37 +8,50 @@ they are variables of the kept axis, one set for each selected place (a batch ax
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass, replace
 
-from ..ir.expr import Expr, call, const, index, input_, substitute, toposort
+import torch
+
 from ..lower.problem import Problem, Sizes
 from .evaluate import input_axes
+from .selected_terms import INDEX_BITS, selected_terms
 
-Tensor = Any  # torch's, of which this file only calls methods
-
-# The reduction that also gives the indices.
-WITH_INDEX = {"min": "min_argmin", "max": "max_argmax", "Kmin": "Kmin_argKmin", "Kmax": "Kmax_argKmax"}
-INDEX_BITS = 20  # an index travels as two real numbers, high and low bits, each exact in float32
+Tensor = torch.Tensor
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The values as a sum of one term for each row and place: its problem, sizes, inputs and cotangent.
+    """The values as a sum of one term for each row and place: its problem, sizes and inputs.
 
     tensors  variables of the kept axis and parameters with an axis of length 1 for the places; gathered variables
              (*batch, places, rows, D); then the indices and the choice of components
     flat     the indices, (*batch, places * rows)
+    by_place the shape of the places, (*batch, places, rows)
+    found    where there is a term: elsewhere the value is a constant, infinity; (*batch, rows, places)
     """
 
     problem: Problem
     sizes: Sizes
     tensors: list[Tensor]
-    g: Tensor
     axes: tuple[str, ...]
     over: str
     flat: Tensor
+    by_place: tuple[int, ...]
+    found: Tensor
+
+    def cotangent(self, g: Tensor) -> Tensor:
+        """The cotangent of the terms, from that of the values (*batch, rows, places)."""
+        return g.where(self.found, 0.0).movedim(-1, -2).unsqueeze(-1)
+
+    def values(self, terms: Tensor) -> Tensor:
+        """The other way: the result of the sum in the shape of the values."""
+        return terms.squeeze(-1).movedim(-1, -2).where(self.found, 0.0)
+
+    def chosen(self, slot: int, t: Tensor) -> Tensor:
+        """What is made of an input, or of its tangent."""
+        if self.axes[slot] == self.over:
+            return _gathered(t, self.flat, self.by_place)
+        return t.unsqueeze(_places_axis(self.axes[slot]))
 
     def restore(self, slot: int, tensor: Tensor, gradient: Tensor | None) -> Tensor | None:
         """The derivative with respect to an input, from that with respect to what was made of it."""
@@ -57,29 +70,30 @@ class Selection:
         return total.sum_to_size(tensor.shape)
 
 
-def selection(
-    problem: Problem, sizes: Sizes, tensors: Sequence[Tensor], outputs: Sequence[Tensor], g: Tensor
-) -> Selection:
+def selection(problem: Problem, sizes: Sizes, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) -> Selection:
     """The selected terms of a reduction whose outputs are (values, indices), each (*batch, rows, length * K).
 
     There is one tensor for every slot of the problem.
     """
     values, indices = outputs
-    by_place = indices.movedim(-1, -2)
-    flat = by_place.reshape(*sizes.batch, by_place.shape[-2] * by_place.shape[-1])
-    axes = input_axes(problem)
-    moved = [
-        _gathered(t, flat, by_place.shape) if axis == problem.over else t.unsqueeze(_places_axis(axis))
-        for t, axis in zip(tensors, axes, strict=True)
-    ]
-    moved.append(_halves(by_place, values.dtype))
-    moved.append(_components(values, problem.formulas[0].dim))
+    indices = indices.movedim(-1, -2)
+    by_place = tuple(indices.shape)
+    flat = indices.reshape(*sizes.batch, by_place[-2] * by_place[-1])
     rows = sizes.along(problem.kept)
     m, n = (rows, 1) if problem.kept == "i" else (1, rows)
-    # Where nothing was found the value is a constant.
-    g = g.masked_fill(values.isinf(), 0.0).movedim(-1, -2).unsqueeze(-1)
-    new_sizes = Sizes(m, n, (*sizes.batch, values.shape[-1]))
-    return Selection(selected_terms(problem), new_sizes, moved, g, axes, problem.over, flat)
+    chosen = Selection(
+        selected_terms(problem),
+        Sizes(m, n, (*sizes.batch, by_place[-2])),
+        [],
+        input_axes(problem),
+        problem.over,
+        flat,
+        by_place,
+        ~values.isinf(),
+    )
+    moved = [chosen.chosen(slot, t) for slot, t in enumerate(tensors)]
+    moved += [_halves(indices, values.dtype), _components(values, problem.formulas[0].dim)]
+    return replace(chosen, tensors=moved)
 
 
 def _places_axis(axis: str) -> int:
@@ -97,38 +111,13 @@ def _gathered(t: Tensor, flat: Tensor, by_place: Sequence[int]) -> Tensor:
     return source.gather(-2, where.unsqueeze(-1).expand(*flat.shape, dim)).reshape(*by_place, dim)
 
 
-def _halves(indices: Tensor, dtype: Any) -> Tensor:
+def _halves(indices: Tensor, dtype: torch.dtype) -> Tensor:
     """The indices as pairs of real numbers, high bits and low bits."""
     high, low = indices >> INDEX_BITS, indices & ((1 << INDEX_BITS) - 1)
-    halves = indices.new_empty((*indices.shape, 2), dtype=dtype)
-    halves[..., 0], halves[..., 1] = high, low
-    return halves
+    return torch.stack((high, low), -1).to(dtype)
 
 
 def _components(values: Tensor, length: int) -> Tensor:
     """For each place, which component of the formula it selects: rows of zeros and a one, (places, length)."""
-    return values.new_ones(length).diag().repeat_interleave(values.shape[-1] // length, dim=0)
-
-
-@lru_cache(maxsize=1024)
-def selected_terms(problem: Problem) -> Problem:
-    """The formula at given indices: variables of the reduced axis become variables of the kept axis.
-
-    After the inputs of the problem come the indices, then the choice of the component.
-    """
-    count = len(input_axes(problem))
-    kept, over = problem.kept, problem.over
-    formula = problem.formulas[0]
-    new: dict[Expr, Expr] = {}
-    for n in toposort(formula):
-        if n.name == "input" and n.param("axis") == over:
-            new[n] = input_(n.param("slot"), kept, n.dim)
-        elif n is index(over):
-            halves = input_(count, kept, 2)
-            high, low = (call("to_index", call("extract", halves, start=k, size=1)) for k in (0, 1))
-            new[n] = high * const(1 << INDEX_BITS, "index") + low
-    terms = substitute(formula, new)
-    if formula.dim > 1:
-        chosen = call("ne", input_(count + 1, "p", formula.dim), 0.0)
-        terms = call("sum_d", call("where", chosen, terms, 0.0), group=formula.dim)
-    return Problem((terms,), "sum", over, problem.dtype)
+    one_hot = torch.eye(length, dtype=values.dtype, device=values.device)
+    return one_hot.repeat_interleave(values.shape[-1] // length, dim=0)

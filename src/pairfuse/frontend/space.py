@@ -7,10 +7,27 @@ every operation on LazyTensors calls `join`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from ..errors import DtypeError, PairfuseError, ShapeError, UnsupportedError
+from ..lower.ranges import Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A variable without data: argument number `ind` of the call, of this vector length, along "i", "j" or "p"."""
+
+    ind: int
+    dim: int
+    axis: str
+
+    def __str__(self) -> str:
+        return f"{LETTERS[self.axis]}({self.ind}, {self.dim})"
+
+
+LETTERS = {"i": "Vi", "j": "Vj", "p": "Pm"}
 
 
 class Space(NamedTuple):
@@ -23,6 +40,9 @@ class Space(NamedTuple):
               takes part
     backend   the backend asked for by `K.backend = ...`
     device    the device of the torch tensors, "cpu" or "cuda:0"; None for NumPy and while only numbers take part
+    is_complex  are the vectors of the formula complex numbers, that is, pairs (real part, imaginary part)?
+    symbols   the variables that wait for their data, by number: what has some is reduced when it is called
+    ranges    the pairs that take part in reductions, if not all: `K.ranges = ...`
     """
 
     ni: int | None = None
@@ -32,6 +52,9 @@ class Space(NamedTuple):
     dtype: str | None = None
     backend: str | None = None
     device: str | None = None
+    symbols: tuple[Symbol, ...] = ()
+    is_complex: bool = False
+    ranges: Ranges | None = None
 
     @property
     def on_gpu(self) -> bool:
@@ -59,9 +82,19 @@ class Clash(Exception):
         self.error, self.text, self.hint = error, text, hint
 
 
-@lru_cache(maxsize=4096)
 def join(a: Space, b: Space) -> Space:
     """The space of an operation on operands of these spaces."""
+    if a.ranges is not None or b.ranges is not None:  # outside of the cache, which would keep their memory
+        plain = join(a._replace(ranges=None), b._replace(ranges=None))
+        return plain._replace(ranges=_ranges(a.ranges, b.ranges))
+    try:
+        return _join(a, b)
+    except TypeError:  # sizes with which torch traces, and which vary, cannot be looked up
+        return _join.__wrapped__(a, b)
+
+
+@lru_cache(maxsize=4096)
+def _join(a: Space, b: Space) -> Space:
     return Space(
         a.ni if a.ni == b.ni else _axis("i", a.ni, b.ni, a, b),
         a.nj if a.nj == b.nj else _axis("j", a.nj, b.nj, a, b),
@@ -70,6 +103,18 @@ def join(a: Space, b: Space) -> Space:
         _dtype(a.dtype, b.dtype),
         _backend(a.backend, b.backend),
         _device(a.device, b.device),
+        symbols=a.symbols if a.symbols == b.symbols else _symbols(a.symbols, b.symbols),
+        is_complex=a.is_complex or b.is_complex,
+    )
+
+
+def _ranges(a: Ranges | None, b: Ranges | None) -> Ranges | None:
+    if a is None or b is None or a.same(b):
+        return a or b
+    raise Clash(
+        ShapeError,
+        "the operands have different ranges.",
+        "set the same on both, or give the reduction its own: K.sum(dim=1, ranges=...).",
     )
 
 
@@ -123,7 +168,7 @@ def _dtype(a: str | None, b: str | None) -> str | None:
         DtypeError,
         f"the number types differ, {a} and {b}.",
         "there is no silent promotion; convert one of them, for example x.astype(np.float32) in NumPy "
-        "or x.float() in torch.",
+        "or x.float() in torch. complex64 goes with float32, complex128 with float64.",
     )
 
 
@@ -141,3 +186,13 @@ def _device(a: str | None, b: str | None) -> str | None:
         f"the tensors are on different devices, '{a}' and '{b}'.",
         f"move one of them, x.to('{b if a == 'cpu' else a}').",
     )
+
+
+def _symbols(a: tuple[Symbol, ...], b: tuple[Symbol, ...]) -> tuple[Symbol, ...]:
+    found = {s.ind: s for s in a}
+    for s in b:
+        known = found.setdefault(s.ind, s)
+        if known != s:
+            text = f"the argument number {s.ind} is declared twice, as {known} and as {s}."
+            raise Clash(ShapeError, text, "give every symbolic variable a number of its own.")
+    return tuple(found[ind] for ind in sorted(found))

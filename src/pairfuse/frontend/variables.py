@@ -6,26 +6,30 @@ In: a number, a list of numbers, an array of either library, with or without an 
 
 from __future__ import annotations
 
-from numbers import Integral, Number, Real
+from numbers import Complex, Integral, Real
+from operator import index
 from typing import Any
 
 import numpy as np
 
-from ..errors import DtypeError, ShapeError, UnsupportedError, message
+from ..errors import DtypeError, ShapeError, message
 from ..ir.expr import Expr, const
 from ..runtime import arrays
-from .base import Binding, Bindings, Lazy, variable
+from .base import Binding, Bindings, Lazy, node, variable
 from .messages import describe_value
 from .space import EMPTY, Space
+from .symbolic import symbolic
 
 Parts = tuple[Expr, Bindings, Space]
+UNITS = {1.0: const(1.0), -1.0: const(-1.0)}
 AXES = {None: None, 0: "i", 1: "j", 2: "p"}
 
 
 def parts(x: Any, axis: int | None = None) -> Parts:
     """Formula, data and space of the variable that stands for `x`.
 
-    Integers are constants of the formula. Floats and lists are parameters, whose values do not change the formula.
+    Three whole numbers in a tuple declare a symbolic variable. Integers are constants of the formula. Floats, complex
+    numbers and lists are parameters, whose values do not change the formula.
     """
     if axis is not None and (isinstance(axis, bool) or axis not in AXES):
         raise ShapeError(
@@ -40,6 +44,11 @@ def parts(x: Any, axis: int | None = None) -> Parts:
         return _from_array(x, AXES[axis], kind)
     if isinstance(x, Lazy):
         return x._expr, x._bindings, x._space
+    if isinstance(x, tuple) and len(x) == 3 and x[2] in (0, 1, 2):
+        if axis is not None:
+            text = f"LazyTensor({x!r}, axis={axis}): the category of a symbolic variable is the third number."
+            raise ShapeError(message(text, hint="leave the axis out."))
+        return symbolic(x[0], x[1], "ijp"[x[2]])
     if isinstance(x, (bool, int, np.bool_, Integral)):
         return const(int(x)), (), EMPTY
     if isinstance(x, (float, Real)):
@@ -48,6 +57,10 @@ def parts(x: Any, axis: int | None = None) -> Parts:
     if isinstance(x, (list, range)) and x and all(isinstance(v, (Real, np.bool_)) for v in x):
         _parameter_only(x, axis)
         return _from_numbers(tuple(float(v) for v in x))
+    numbers: list[Any] = x if isinstance(x, list) else [x]
+    if numbers and all(isinstance(v, (Complex, np.bool_)) for v in numbers):
+        _parameter_only(x, axis)
+        return _from_complex_numbers([complex(v) for v in numbers])
     raise _refusal(x)
 
 
@@ -55,15 +68,38 @@ def _from_numbers(values: tuple[float, ...]) -> Parts:
     return variable("p", len(values)), (Binding(values, "p"),), EMPTY
 
 
+def _from_complex_numbers(values: list[complex]) -> Parts:
+    """Parameters as pairs."""
+    expr, bindings, space = _from_numbers(tuple(part for v in values for part in (v.real, v.imag)))
+    return expr, bindings, space._replace(is_complex=True)
+
+
+def factor(value: complex) -> Parts:
+    """A complex number as an operand of real and complex numbers: a part that is 0 takes no part in the formula."""
+    re, im = value.real, value.imag
+    if re and im:
+        return _from_complex_numbers([value])
+    if re == 0 and abs(im) == 1:
+        part, bindings, space = UNITS[im], (), EMPTY
+    else:
+        part, bindings, space = _from_numbers((im if re == 0 else re,))
+    row = "imag2complex" if re == 0 else "real2complex"
+    return node(row, (part,), ((),), ()), bindings, space._replace(is_complex=True)
+
+
 def _from_array(x: Any, axis: str | None, kind: str) -> Parts:
-    dtype: str | None = arrays.number_type(x, kind)
+    x = arrays.under_autocast(x, kind)
+    numbers = arrays.is_complex(x, kind)
+    # The type of complex numbers is that of their parts.
+    dtype: str | None = arrays.number_type(x.real if numbers else x, kind)
     x = arrays.plain(x, kind)
     rank = x.ndim
     if rank == 0:
         if axis in ("i", "j"):
             raise _needs_rows(x, axis)
         # A single number takes the type of the others, as Python's floats do.
-        return variable("p", 1), (Binding(x.reshape(1), "p"),), Space(library=kind, device=_device_of_number(x, kind))
+        space = Space(library=kind, device=_device_of_number(x, kind), is_complex=numbers)
+        return _variable("p", x.reshape(1), kind, space)
     shape = tuple(x.shape)
     if shape[-1] == 0:
         raise ShapeError(
@@ -92,7 +128,14 @@ def _from_array(x: Any, axis: str | None, kind: str) -> Parts:
             raise _needs_rows(x, axis)
         axis, data, batch, ni, nj = "p", x, (), None, None
     space = Space(ni, nj, batch, kind, dtype, device=arrays.device(x, kind))
-    return variable(axis, shape[-1]), (Binding(data, axis),), space
+    return _variable(axis, data, kind, space._replace(is_complex=True) if numbers else space)
+
+
+def _variable(axis: str, data: Any, kind: str, space: Space) -> Parts:
+    """The formula of one input; complex numbers become pairs."""
+    data = arrays.as_pairs(data, kind) if space.is_complex else data
+    # The length of vectors is part of the formula: where torch traces with sizes that vary, this one is a number.
+    return variable(axis, index(data.shape[-1])), (Binding(data, axis),), space
 
 
 def _device_of_number(x: Any, kind: str) -> str | None:
@@ -154,22 +197,14 @@ def _needs_rows(x: Any, axis: str) -> ShapeError:
     )
 
 
-def _refusal(x: Any) -> DtypeError | UnsupportedError:
+def _refusal(x: Any) -> DtypeError:
     shown = f"x: {describe_value(x)}"
-    if isinstance(x, Number) or (isinstance(x, list) and x and all(isinstance(v, Number) for v in x)):
-        return UnsupportedError(
-            message(
-                "LazyTensor(x): complex numbers are not supported yet.",
-                shown,
-                "compute with the real and imaginary parts.",
-            )
-        )
     if isinstance(x, tuple):
-        return UnsupportedError(
+        return DtypeError(
             message(
-                "LazyTensor(x): symbolic variables (number, length, axis) are not supported yet.",
+                "LazyTensor(x): a tuple declares a symbolic variable, (number, length, category).",
                 shown,
-                "pass the data; for a parameter of several numbers, pass a list.",
+                "the category is 0 for i, 1 for j, 2 for a parameter; for a parameter of several numbers, pass a list.",
             )
         )
     return DtypeError(

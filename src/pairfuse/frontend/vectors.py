@@ -35,7 +35,7 @@ class Vectors(Operations):
         return self._components(f"x.extract({i!r}, {d!r})", i, d)
 
     def _components(self: V, call: str, i: Any, d: Any) -> V:
-        start, size, dim = _whole(i, "i"), _whole(d, "d"), self._expr.dim
+        start, size, dim = _whole(i, "i"), _whole(d, "d"), self._length
         start = start + dim if start < 0 else start
         if start < 0 or size < 1 or start + size > dim:
             what = f"component {start}" if size == 1 else f"{size} components from number {start} on"
@@ -48,7 +48,7 @@ class Vectors(Operations):
         Example: ``x[..., :2]`` is the vector of the first two components.
         """
         last = self._last_axis(key)
-        dim = self._expr.dim
+        dim = self._length
         k = _as_index(last)
         if k is not None:
             if not -dim <= k < dim:

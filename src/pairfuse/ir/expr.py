@@ -138,6 +138,13 @@ class Expr:
     def __repr__(self) -> str:
         return _shown(self, REPR_DEPTH)
 
+    # Equal expressions are one object, so they are compared and hashed as objects. This is what any class does that
+    # says nothing; torch.compile takes a class for a constant only if it says so.
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
     def __reduce__(self) -> tuple[Any, ...]:
         return rebuild_node, (self.op.name, self.args, self.params, self.kind)
 

@@ -188,6 +188,16 @@ def _extremum(name: str, ref: Any, comparison: str, float_code: str, int_predica
 _extremum("minimum", np.minimum, "le", "fmin", "slt")
 _extremum("maximum", np.maximum, "ge", "fmax", "sgt")
 
+elementwise(
+    "copysign",
+    2,
+    ref=np.copysign,
+    partials=lambda out, x, y: (call("sign", x) * call("copysign", const(1.0), y), None),
+    llvm="copysign",
+    triton="libdevice.copysign({0}, {1})",
+    doc="|x| with the sign of y, be it that of a zero; as a function of y, taken for constant.",
+)
+
 # ---------------------------------------------------------------------- defined by others: powers, signs, steps
 
 derived(

@@ -247,6 +247,17 @@ derived(
     aliases=("TensorProd",),
 )
 
+derived(
+    "difference_matrix",
+    2,
+    lambda a, b: a * b,
+    operands="real",
+    expand=lambda x, y: call("repeat", x, times=y.dim) - call("tile", y, times=x.dim),
+    samples=(((2, 3), {}), ((3, 1), {}), ((1, 3), {})),
+    doc="The differences x_k - y_l, at place k dim(y) + l.",
+    aliases=("DifferenceMatrix",),
+)
+
 Sizes = tuple[int, ...]
 
 

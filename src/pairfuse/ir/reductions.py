@@ -92,6 +92,8 @@ class Reduction:
     cotangents  (g per visible output, formulas, outputs) -> the derivative of sum(g * output) with respect to every
                 F_ij, as expressions; None: not differentiable, or through the index (min, max, K smallest)
     empty       False: a reduction over nothing is an error
+    additive    results over parts of the pairs add up to the result over all of them
+    skips_nan   a term that is NaN counts as little as one that is not there
     """
 
     name: str
@@ -104,6 +106,8 @@ class Reduction:
     empty: bool = True
     params: tuple[str, ...] = ()
     through_index: bool = False
+    additive: bool = False
+    skips_nan: bool = False
     doc: str = ""
     aliases: tuple[str, ...] = ()
 
@@ -150,6 +154,7 @@ reduction(
     outputs=(("sum", "real"),),
     ref=lambda f: (f.sum(-2),),
     cotangents=lambda g, fs, out: (g[0],),
+    additive=True,
     doc="Sum of the terms; 0 over nothing.",
     aliases=("Sum",),
 )
@@ -456,6 +461,7 @@ def _extrema(which: str) -> None:
         outputs=((which, "real"),),
         ref=_arg_ref(which, (0,)),
         through_index=True,
+        skips_nan=True,
         doc=f"The {order} term; NaN terms are passed over; {_worst(which)} over nothing.",
         aliases=(name,),
     )
@@ -472,6 +478,7 @@ def _extrema(which: str) -> None:
             visible=len(kinds),
             ref=_arg_ref(which, outputs),
             through_index=len(kinds) > 1,
+            skips_nan=True,
             empty=False,
             doc=f"The {order} term{' and' if len(kinds) > 1 else ':'} its index (the first of equals).",
             aliases=(alias,),
@@ -489,6 +496,7 @@ def _extrema(which: str) -> None:
             visible=len(kinds),
             ref=_k_ref(which, outputs),
             through_index="real" in [k for _, k in kinds],
+            skips_nan=True,
             params=("K",),
             doc=f"The K {order} terms, best first ({' and '.join(n for n, _ in kinds)}).",
             aliases=(alias,),

@@ -56,6 +56,12 @@ class Kernel:
     def fields(self, stage: str) -> tuple[Field, ...]:
         return {"parameter": self.parameter, "row": self.row, "column": self.column}[stage]
 
+    def definition(self, node: Expr) -> Expr:
+        """The expression that a field stands for; other expressions stand for themselves."""
+        if node.name != "field":
+            return node
+        return next(f.expr for f in self.fields(node.param("stage")) if f.leaf is node)
+
     def __str__(self) -> str:
         lines = [f"kernel {self.problem.reduction} over {self.problem.over}, {self.problem.dtype}"]
         for stage in ("parameter", "row", "column"):
@@ -101,7 +107,7 @@ def lower(problem: Problem, formulas: Iterable[Expr]) -> Kernel:
     """Cut the formulas into stages."""
     formulas = tuple(formulas)
     stages = {name: _Stage(name) for name in ("parameter", "row", "column")}
-    of_axes = {frozenset(): "parameter", frozenset({problem.kept}): "row", frozenset({problem.over}): "column"}
+    of_axes = {frozenset(): "parameter", frozenset({problem.rows}): "row", frozenset({problem.columns}): "column"}
 
     def stage_of(node: Expr) -> str:
         return of_axes.get(node.axes, "pair")

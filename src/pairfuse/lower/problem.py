@@ -7,15 +7,20 @@ from functools import lru_cache
 from typing import Any
 
 from ..dtypes import PRECISIONS, Precision
+from ..errors import FormulaError
 from ..ir.expr import Expr, inputs
 from ..ir.reductions import REDUCTIONS, Machine, Reduction
+from .ranges import Blocks, Ranges
+
+KEPT = {"i": "j", "j": "i", "ij": "p"}
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Reduce `formulas` over axis `over` ("i" or "j") with the reduction of this name, in this precision.
+    """Reduce `formulas` over axis `over` ("i", "j" or, for sums, "ij") with the reduction of this name and precision.
 
     The inputs of the formulas are numbered 0, 1, 2 ... in the order in which `execute` takes their arrays.
+    accuracy: "strict" or "fast", by which formulas are simplified and products are rounded (docs/accuracy.md).
     """
 
     formulas: tuple[Expr, ...]
@@ -23,6 +28,21 @@ class Problem:
     over: str
     dtype: str = "float32"
     params: tuple[tuple[str, Any], ...] = ()
+    accuracy: str = "strict"
+
+    def __post_init__(self) -> None:
+        if self.both and not self.record.additive:
+            raise FormulaError(f"{self.reduction} over both axes: only sums are computed so.")
+
+    @property
+    def both(self) -> bool:
+        """Is it a sum over both axes, one vector for all pairs?"""
+        return self.over == "ij"
+
+    @property
+    def fast(self) -> bool:
+        """May the formulas be rounded differently from what they say?"""
+        return self.accuracy == "fast"
 
     @property
     def record(self) -> Reduction:
@@ -34,8 +54,18 @@ class Problem:
 
     @property
     def kept(self) -> str:
-        """The axis that indexes the result."""
-        return "i" if self.over == "j" else "j"
+        """The axis that indexes the result: "p", as for parameters, where both are reduced."""
+        return KEPT[self.over]
+
+    @property
+    def rows(self) -> str:
+        """The axis of the rows of the kernel, which it walks in tiles: the kept one, if there is one."""
+        return "j" if self.over == "i" else "i"
+
+    @property
+    def columns(self) -> str:
+        """The axis of its columns, over which every row is reduced."""
+        return "i" if self.over == "i" else "j"
 
     @property
     def inputs(self) -> tuple[Expr, ...]:
@@ -59,11 +89,21 @@ def _inputs(formulas: tuple[Expr, ...]) -> tuple[Expr, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Run-time sizes: rows M (axis i), columns N (axis j), batch shape."""
+    """Run-time sizes: rows M (axis i), columns N (axis j), batch shape; and the pairs that take part, if not all."""
 
     M: int
     N: int
     batch: tuple[int, ...] = ()
+    ranges: Ranges | None = None
 
     def along(self, axis: str) -> int:
+        if axis == "p":
+            return 1
         return self.M if axis == "i" else self.N
+
+    def blocks(self, over: str) -> Blocks | None:
+        """Which columns the rows visit in a reduction over this axis; None: all. Checked against the sizes."""
+        if self.ranges is None:
+            return None
+        self.ranges.check("ranges", self.M, self.N)
+        return self.ranges.half("i" if over == "i" else "j").blocks

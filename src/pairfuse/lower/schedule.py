@@ -8,6 +8,7 @@ from ..ir.expr import Expr, toposort
 from ..ir.reductions import Machine
 from .index_range import fits_32_bits
 from .problem import Problem
+from .ranges import Blocks
 from .scalar import UNROLL, UNROLL_FOLD, UNROLL_LIST
 
 
@@ -37,6 +38,7 @@ class Schedule:
     split            are states merged: of the lanes of a row, of the threads that share its columns?
     unroll_state     longer vectors of the state live in memory and are renewed by a loop
     slice            columns whose terms a fold loop takes at a time, so that differences and sums fit the registers
+    listed           do the rows come in blocks, each of which visits listed columns (ranges.py)?
     """
 
     lanes: int
@@ -49,6 +51,7 @@ class Schedule:
     split: bool
     unroll_state: int
     slice: int
+    listed: bool = False
 
     @property
     def tile_rows(self) -> int:
@@ -76,11 +79,13 @@ class SizeClass:
     few_rows     the lanes go to the reduced axis
     split        several threads share the columns of a row; their states are merged
     wide_index   row and column numbers need 64 bits (what a formula makes of them: lower/index_range.py)
+    listed       blocks of rows visit listed columns
     """
 
     few_rows: bool
     split: bool
     wide_index: bool
+    listed: bool = False
 
 
 # Below this many pairs per row, sharing the columns of a row costs more than it gains.
@@ -111,12 +116,24 @@ def mergeable(problem: Problem) -> bool:
     return dict(problem.params).get("K", 0) <= 16 and not is_long(problem)
 
 
-def classify(kept: int, reduced: int, batches: int, lanes: int, tile_rows: int, threads: int) -> SizeClass:
-    """The class of these sizes, for a problem whose states may be merged."""
+def classify(
+    kept: int, reduced: int, batches: int, lanes: int, tile_rows: int, threads: int, both: bool = False
+) -> SizeClass:
+    """The class of these sizes, for a problem whose states may be merged; over `both` axes they always are."""
     few = kept <= lanes and reduced >= 16 * lanes
+    if both:
+        return SizeClass(few, False, max(kept, reduced) >= 2**31 - 2**16)
     units = batches * -(-kept // (1 if few else tile_rows))
     split = few or (threads > 1 and units < threads and reduced >= SPLIT_COLUMNS)
     return SizeClass(few, split, max(kept, reduced) >= 2**31 - 2**16)
+
+
+def classify_blocks(blocks: Blocks, size: int, lanes: int, mergeable: bool) -> SizeClass:
+    """The class of block-sparse ranges on axes of at most `size`: by the block that a pair lies in, on average."""
+    rows = blocks.pairs / max(1, int(blocks.column_counts.sum()))
+    columns = blocks.pairs / max(1, int(blocks.row_counts.sum()))
+    few = mergeable and rows <= lanes // 2 and columns >= 16 * lanes
+    return SizeClass(few, few, size >= 2**31 - 2**16, True)
 
 
 def choose(problem: Problem, formulas: tuple[Expr, ...], sizes: SizeClass, target: Target) -> Schedule:
@@ -129,12 +146,12 @@ def choose(problem: Problem, formulas: tuple[Expr, ...], sizes: SizeClass, targe
     long_state = any(s.dim > unroll for s in problem.machine().slots)
     block = BLOCK_LONG if long_state else BLOCK * (lanes if sizes.few_rows else 1)
     block = -(-block // unit) * unit
-    packed = sum(f.dim for f in problem.inputs if f.param("axis") == problem.over) or 1
+    packed = sum(f.dim for f in problem.inputs if f.param("axis") == problem.columns) or 1
     chunk = max(block, CHUNK_BYTES // (packed * size) // block * block)
     bits = 32 if size == 4 and not sizes.wide_index and fits_32_bits(formulas) else 64
     on = "reduced" if sizes.few_rows else "kept"
     width = max(1, (8 if target.registers >= 32 else 2) // rows)
-    return Schedule(lanes, on, rows, cols, block, chunk, bits, sizes.split, unroll, width)
+    return Schedule(lanes, on, rows, cols, block, chunk, bits, sizes.split, unroll, width, sizes.listed)
 
 
 def _tile(problem: Problem, formulas: tuple[Expr, ...], target: Target, few_rows: bool) -> tuple[int, int]:
@@ -149,9 +166,21 @@ def _tile(problem: Problem, formulas: tuple[Expr, ...], target: Target, few_rows
         return 1, 1  # columns are inserted one after the other, each by a loop over the components
     if few_rows:
         return 1, 4 if wide else 2
+    if wide and not long_state and any(map(_vectors_of_pairs, formulas)):
+        return 1, 4
     if long_fold or (long_state and not machine.by_column):
         return (2, 8) if wide else (2, 4)
     if machine.by_column:
         lists = any(s.dim > formulas[0].dim for s in machine.slots)
         return ((2, 8) if lists else (2, 4)) if wide else (1, 8)
     return 2, 4
+
+
+def _vectors_of_pairs(formula: Expr) -> bool:
+    """Is the formula a vector that is made of vectors of pairs, x_i - y_j, as derivatives are?
+
+    They stay in registers while the rest of the formula is computed: a tile of two rows spills, and takes 7 % (the
+    Gaussian and its derivative, 3 components) to 50 % longer (benchmarks/NOTES.md, "Tiles").
+    """
+    nodes = toposort(formula) if formula.dim > 1 else []
+    return any(a.dim > 1 and len(a.axes) == 2 for n in nodes for a in n.args)

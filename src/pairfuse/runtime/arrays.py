@@ -4,21 +4,24 @@ In: what users pass (arrays, tensors, their subclasses).  Out: its library, type
 without a copy, and results in the library of the caller.  torch is never imported here: whoever holds a tensor has
 already imported it, so `sys.modules` has it.
 
-Types of numbers.  float32 and float64 are computed as they are.  Integers and truth values are converted to the
-floating type of the arrays they meet; when no array of the formula is of a floating type they become float64 (NumPy)
-or torch's default type (`torch.get_default_dtype()`).  Other types are refused with the conversion to write.
+Types of numbers.  float32 and float64 are computed as they are, complex64 and complex128 as pairs of them.  Integers
+and truth values are converted to the floating type of the arrays they meet; when no array of the formula is of a
+floating type they become float64 (NumPy) or torch's default type (`torch.get_default_dtype()`).  Other types are
+refused with the conversion to write.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ..dtypes import PRECISIONS, STORED
+from ..dtypes import COMPLEX, PARTS, PRECISIONS, STORED
 from ..errors import DtypeError, UnsupportedError, message
+from . import memory
 
 NUMPY, TORCH = "numpy", "torch"
 INTEGER = "integer"  # the type of integers and truth values, which adapt to the others
@@ -59,12 +62,46 @@ def _number_type(dtype: Any, kind: str, on_gpu: bool) -> str:
 
 
 def _remedy(name: str, kind: str) -> str:
+    if name in PARTS:
+        pairs = "x.view(x.real.dtype)" if kind == NUMPY else "torch.view_as_real(x).flatten(-2)"
+        return f"symbolic variables are real, and take complex numbers as pairs (real part, imaginary part): {pairs}."
     if name.startswith("complex"):
-        parts = "x.real and x.imag" if kind == NUMPY else "torch.view_as_real(x)"
-        return f"complex numbers are not supported yet; compute with the real and imaginary parts, {parts}."
+        return "convert the array, " + ("x.astype(np.complex64)." if kind == NUMPY else "x.to(torch.complex64).")
     if name == "object":
         return "the array holds Python objects; build it from numbers, for example np.array(x, dtype=float)."
     return "convert the array, " + ("x.astype(np.float32)." if kind == NUMPY else "x.float().")
+
+
+def under_autocast(x: Any, kind: str) -> Any:
+    """The array, or a tensor of 16 bits as float32 under torch.autocast, as for torch's own sums and distances."""
+    if kind == NUMPY or x.dtype.itemsize != 2 or not x.is_floating_point():
+        return x
+    return x.float() if sys.modules["torch"].is_autocast_enabled(x.device.type) else x
+
+
+def is_complex(x: Any, kind: str) -> bool:
+    """Is this an array of complex64 or complex128?"""
+    if not (x.dtype.kind == "c" if kind == NUMPY else x.is_complex()):  # the names of types are slow to ask for
+        return False
+    return (x.dtype.name if kind == NUMPY else str(x.dtype).removeprefix("torch.")) in PARTS
+
+
+def as_pairs(x: Any, kind: str) -> Any:
+    """An array (..., D) of complex numbers as one of real numbers, (..., 2 D): real part, imaginary part, and so on.
+
+    It shares the memory of x where the numbers of the last axis follow each other.
+    """
+    if kind == TORCH:
+        return sys.modules["torch"].view_as_real(x.resolve_conj().resolve_neg()).flatten(-2)
+    return x[..., None].view(x.real.dtype).reshape(*x.shape[:-1], 2 * x.shape[-1])
+
+
+def from_pairs(x: Any, kind: str | None) -> Any:
+    """The other way, for the results of a formula."""
+    if kind == TORCH:
+        torch = sys.modules["torch"]
+        return torch.view_as_complex(x.unflatten(-1, (x.shape[-1] // 2, 2)).contiguous())
+    return np.ascontiguousarray(x).view(COMPLEX[x.dtype.name])
 
 
 def plain(x: Any, kind: str) -> Any:
@@ -86,7 +123,9 @@ def plain(x: Any, kind: str) -> Any:
             raise UnsupportedError(
                 message(f"LazyTensor(x): x is a {x.layout} tensor.", hint="pass a dense tensor, x.to_dense().")
             )
-        return x
+        # z.conj().imag is a view that torch negates when it is read; torch.compile cannot ask for it, and has none
+        negated = not sys.modules["torch"].compiler.is_compiling() and x.is_neg()
+        return x.resolve_neg() if negated else x
     if type(x) is np.ndarray:
         return x
     masked = sys.modules.get("numpy.ma")
@@ -110,21 +149,40 @@ def device(x: Any, kind: str) -> str | None:
 def on_device(x: Any, dtype: str, device: str) -> Any:
     """A tensor, or a tuple of numbers, as a tensor on a GPU: the memory of the tensor itself where it already is."""
     if type(x) is tuple:
-        return _numbers(x, dtype, device)
+        return _on_stream(x, dtype, device)
     torch = sys.modules["torch"]
-    x = x.detach()
+    x = x.detach().resolve_neg()
     kind = getattr(torch, dtype)
     if STORED.get(str(x.dtype).removeprefix("torch.")) == dtype:
         kind = x.dtype
-    return x.to(device, kind)
+    if x.is_cpu and device != "cpu":  # a number; its copy is pageable, and so it is read before `to` returns
+        return x.clone().to(device, kind, non_blocking=True)
+    try:
+        return x.to(device, kind)
+    except torch.cuda.OutOfMemoryError:
+        pass
+    raise memory.shortage(torch, "LazyTensor(x)", f"x as {dtype}", tuple(x.shape), kind, torch.device(device))
+
+
+def _on_stream(values: tuple[float, ...], dtype: str, device: str) -> Any:
+    """A few numbers on a GPU, for work on the current stream."""
+    torch = sys.modules["torch"]
+    if device == "cpu":
+        return _numbers(values, dtype, device, 0)
+    if torch.cuda.is_current_stream_capturing():  # written by the graph itself, at each replay, into its own memory
+        found = torch.empty(len(values), dtype=getattr(torch, dtype), device=device)
+        for k, value in enumerate(values):
+            found[k : k + 1].fill_(value)
+        return found
+    return _numbers(values, dtype, device, torch.cuda.current_stream(device).cuda_stream)
 
 
 @lru_cache(maxsize=1024)
-def _numbers(values: tuple[float, ...], dtype: str, device: str) -> Any:
-    """A few numbers on a GPU, kept there: copying them anew at every call would wait for the GPU each time."""
+def _numbers(values: tuple[float, ...], dtype: str, device: str, stream: int) -> Any:
+    """A few numbers on a GPU, kept there: the copy is queued on a stream, and only there they are known to be."""
     torch = sys.modules["torch"]
     with torch.inference_mode(False):  # whoever asks first, others may want to differentiate
-        return torch.tensor(values, dtype=getattr(torch, dtype), device=device)
+        return torch.tensor(values, dtype=getattr(torch, dtype)).to(device, non_blocking=True)
 
 
 def default_dtype(kind: str | None) -> str:
@@ -137,15 +195,33 @@ def default_dtype(kind: str | None) -> str:
 
 def view(x: Any, dtype: str) -> np.ndarray:
     """The memory of an array as a NumPy array of this type: no copy unless the type or the byte order differs."""
-    array = x if isinstance(x, np.ndarray) else x.detach().numpy()
+    array = x if isinstance(x, np.ndarray) else _memory(x.detach())
     if array.dtype != dtype or not array.dtype.isnative:
         return array.astype(dtype)
     return array
 
 
+def _memory(x: Any) -> np.ndarray:
+    """The numbers of a tensor on the CPU."""
+    try:
+        return x.numpy()
+    except RuntimeError:  # a tensor that torch keeps as the opposite of its memory: the imaginary part of a conjugate
+        return x.resolve_neg().numpy()
+
+
 def wrap(result: np.ndarray, kind: str | None) -> Any:
     """A result in the library of the caller, sharing memory."""
     return sys.modules["torch"].from_numpy(result) if kind == TORCH else result
+
+
+def namespace(kind: str) -> Any:
+    """The module of a library: where NumPy and torch use one name for a function, it is called by this name."""
+    return sys.modules["torch"] if kind == TORCH else np
+
+
+def concatenate(values: Sequence[Any], kind: str | None) -> Any:
+    """Arrays of one library joined along their last axis."""
+    return sys.modules["torch"].cat(list(values), -1) if kind == TORCH else np.concatenate(values, axis=-1)
 
 
 def needs_gradient(x: Any) -> bool:
@@ -156,3 +232,26 @@ def needs_gradient(x: Any) -> bool:
 def gradients_enabled() -> bool:
     """torch's own switch (torch.no_grad)."""
     return sys.modules["torch"].is_grad_enabled()
+
+
+def transformed() -> bool:
+    """Whether torch does more than compute, whoever requires gradients: vmap, forward mode, tracing."""
+    torch = sys.modules["torch"]
+    core = torch._C
+    return (
+        core._are_functorch_transforms_active()
+        or core._len_torch_dispatch_stack() > 0
+        or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+def plain_tensors(tensors: Sequence[Any]) -> bool:
+    """Whether the tensors have memory to read, and nobody records what is done with them."""
+    torch = sys.modules["torch"]
+    kinds = (torch.Tensor, torch.nn.Parameter)
+    return not tensors or (
+        torch._C._len_torch_dispatch_stack() == 0
+        and all(
+            type(t) in kinds or type(t).__torch_dispatch__ is torch._C._disabled_torch_dispatch_impl for t in tensors
+        )
+    )

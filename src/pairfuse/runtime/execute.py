@@ -22,6 +22,7 @@ from ..backends.llvm import target as llvm_target
 from ..backends.llvm.compile import Binary, compile_text, load
 from ..backends.llvm.emit import emit_kernel
 from ..backends.llvm.launch import Launch
+from ..backends.llvm.launch_blocks import BlockLaunch
 from ..backends.llvm.layout import Layout
 from ..config import config
 from ..dtypes import RESULT_DTYPES
@@ -29,7 +30,7 @@ from ..ir.expr import Expr
 from ..ir.text import digest
 from ..lower.kernel import Kernel, lower
 from ..lower.problem import Problem, Sizes
-from ..lower.schedule import Schedule, SizeClass, Target, choose, classify, mergeable
+from ..lower.schedule import Schedule, SizeClass, Target, choose, classify, classify_blocks, mergeable
 from ..transform.expand import expand
 from ..transform.simplify import simplify
 from . import cache, device, threads
@@ -73,9 +74,14 @@ class Program:
         self.by_class: dict[SizeClass, Compiled] = {}
 
     def compiled(self, sizes: Sizes, thread_count: int) -> Compiled:
-        kept, reduced = sizes.along(self.problem.kept), sizes.along(self.problem.over)
-        if self.mergeable:
-            kind = classify(kept, reduced, math.prod(sizes.batch), self.lanes, 2 * self.lanes, thread_count)
+        problem = self.problem
+        kept, reduced = sizes.along(problem.rows), sizes.along(problem.columns)
+        if sizes.ranges is not None:
+            blocks = sizes.ranges.half(problem.columns).blocks
+            kind = classify_blocks(blocks, max(kept, reduced), self.lanes, self.mergeable or problem.both)
+        elif self.mergeable or problem.both:
+            batches = math.prod(sizes.batch)
+            kind = classify(kept, reduced, batches, self.lanes, 2 * self.lanes, thread_count, problem.both)
         else:
             kind = SizeClass(False, False, max(kept, reduced) >= 2**31 - 2**16)
         found = self.by_class.get(kind)
@@ -87,7 +93,7 @@ class Program:
         """Take all steps for a class of sizes, and keep the result."""
         clock = _Clock()
         problem = self.problem
-        formulas: tuple[Expr, ...] = clock("simplify", lambda: tuple(simplify(expand(problem.formulas))))
+        formulas: tuple[Expr, ...] = clock("simplify", lambda: tuple(simplify(expand(problem.formulas), problem.fast)))
         schedule = clock("schedule", lambda: choose(problem, formulas, kind, self.target))
         kernel = clock("lower", lambda: lower(problem, formulas))
         key = clock("key", lambda: _key(problem, formulas, schedule, self.target))
@@ -129,6 +135,7 @@ def _key(problem: Problem, formulas: tuple[Expr, ...], schedule: Schedule, targe
         problem.over,
         problem.dtype,
         repr(problem.params),
+        problem.accuracy,
         repr(schedule),
         target.cpu,
         target.features,
@@ -173,10 +180,13 @@ def execute(
     C-contiguous array of the right shape and dtype.  The backend "triton" also takes torch tensors, on a GPU where they
     are, and gives tensors, of the type `storage` where they are real numbers.
     """
-    kept, reduced = sizes.along(problem.kept), sizes.along(problem.over)
+    kept, reduced = sizes.along(problem.rows), sizes.along(problem.columns)
     name = backend or config.backend
     if name == "triton":
-        return _into(out, device.execute(problem, arrays, sizes, _Clock(), storage))
+        results = device.execute(problem, arrays, sizes, _Clock(), storage)
+        if results is not None:
+            return _into(out, results)
+        arrays = [np.asarray(a) for a in arrays]  # the GPU cannot be used, as the user was told
     if name == "reference" or kept == 0 or reduced == 0 or 0 in sizes.batch:
         return _into(out, reference.run(problem, arrays, sizes))
     thread_count = config.thread_count
@@ -186,8 +196,10 @@ def execute(
         into = None  # rows that are written would still be read: copied at the end instead
     else:
         into = out
-    outputs = _outputs(problem, found.output_dims, (*sizes.batch, kept), into)
-    launch = Launch(compiled.binary, compiled.layout, [_aligned(a) for a in arrays], outputs, sizes, thread_count)
+    outputs = _outputs(problem, found.output_dims, (*sizes.batch, sizes.along(problem.kept)), into)
+    launch = (Launch if sizes.ranges is None else BlockLaunch)(
+        compiled.binary, compiled.layout, [_aligned(a) for a in arrays], outputs, sizes, thread_count
+    )
     _run(launch, thread_count, config.progress if progress is None else progress)
     return _into(out, tuple(outputs))
 
@@ -195,8 +207,7 @@ def execute(
 def _run(launch: Launch, thread_count: int, progress: bool) -> None:
     bar = None
     if progress:
-        pairs = launch.kept * launch.reduced * launch.batches
-        bar = Progress(len(launch.tasks), pairs, launch.layout.kernel.problem.reduction)
+        bar = Progress(len(launch.tasks), launch.pairs, launch.layout.kernel.problem.reduction)
     if launch.work < INLINE_WORK or (thread_count == 1 and launch.work < threads.SHORT_JOB and bar is None):
         threads.run_inline(launch.tasks, launch.run)
     else:

@@ -1,11 +1,14 @@
-"""A progress bar for long reductions, on standard error."""
+"""Progress bars on standard error: for long reductions, and for iterations that converge."""
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
 from typing import TextIO
+
+import numpy as np
 
 WIDTH = 30
 
@@ -46,4 +49,39 @@ class Progress:
         bar = "#" * filled + "-" * (WIDTH - filled)
         text = f"\r{self.label} [{bar}] {share:4.0%}  {rate:.2e} pairs/s  {left:.1f} s left "
         self.stream.write(text)
+        self.stream.flush()
+
+
+class Convergence:
+    """How far an iteration has come from its first residual to its tolerance, on a logarithmic scale."""
+
+    def __init__(self, label: str, stream: TextIO | None = None):
+        self.label, self.stream = label, stream or sys.stderr
+        self.start = time.perf_counter()
+        self._shown = 0.0
+        self._first: float | None = None
+        self._text = ""
+
+    def step(self, iteration: int, residuals: np.ndarray, tolerances: np.ndarray) -> None:
+        """The norms of the residuals after an iteration; the worst column is shown."""
+        ratio = float(np.max(np.divide(residuals, tolerances, out=np.ones_like(residuals), where=tolerances > 0)))
+        self._first = max(ratio, 1.0) if self._first is None else self._first
+        share = 1.0 if ratio <= 1 else max(0.0, 1 - math.log(ratio) / max(math.log(self._first), 1e-9))
+        filled = int(min(share, 1.0) * WIDTH)
+        bar = "#" * filled + "-" * (WIDTH - filled)
+        now = time.perf_counter()
+        rate = iteration / max(now - self.start, 1e-9)
+        self._text = f"\r{self.label} [{bar}] iteration {iteration}, residual {ratio:.1e} x tolerance, {rate:.1f}/s "
+        if now - self._shown > 0.1:
+            self._shown = now
+            self._draw()
+
+    def close(self) -> None:
+        """Draw the final state and end the line."""
+        self._draw()
+        self.stream.write("\n")
+        self.stream.flush()
+
+    def _draw(self) -> None:
+        self.stream.write(self._text)
         self.stream.flush()

@@ -1,11 +1,36 @@
 """Pairfuse on torch tensors: LazyTensor, its variables and the functions beside it, differentiable by torch.
 
-In: torch tensors of float32 or float64, on a GPU also float16 and bfloat16 (integers and truth values are converted).
-Out: torch tensors on the same device.
-The class is the same as that of `pairfuse.numpy`: the library of the result is that of the data.
+In: torch tensors of float32, float64, complex64 or complex128, on a GPU also float16 and bfloat16 (integers and truth
+values are converted).  Out: torch tensors on the same device.
+The class is the same as that of `pairfuse.numpy`: the library of the result is that of the data.  Importing this
+package also registers the operator that exported programs contain, and the rules that torch.compile needs.
 """
 
-from ..frontend.lazytensor import LazyTensor
-from ..frontend.public import Pm, Vi, Vj, concatenate, index_i, index_j, maximum, minimum, where
+from importlib import import_module
 
-__all__ = ["LazyTensor", "Pm", "Vi", "Vj", "concatenate", "index_i", "index_j", "maximum", "minimum", "where"]
+from ..frontend.genred import Genred, generic_argkmin, generic_argmin, generic_logsumexp, generic_sum
+from ..frontend.lazytensor import LazyTensor
+from ..frontend.public import ComplexLazyTensor, Pm, Vi, Vj, concatenate, index_i, index_j, maximum, minimum, where
+from ..frontend.torch_loading import when_loaded
+
+import_module("pairfuse.frontend.autograd")  # registers the operator
+when_loaded("torch._dynamo", lambda: import_module("pairfuse.frontend.torch_compile").register())
+
+__all__ = [
+    "ComplexLazyTensor",
+    "Genred",
+    "LazyTensor",
+    "Pm",
+    "Vi",
+    "Vj",
+    "concatenate",
+    "generic_argkmin",
+    "generic_argmin",
+    "generic_logsumexp",
+    "generic_sum",
+    "index_i",
+    "index_j",
+    "maximum",
+    "minimum",
+    "where",
+]

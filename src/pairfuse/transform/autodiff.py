@@ -159,6 +159,15 @@ def scale(g: Expr, p: Expr) -> Expr:
     return g * p
 
 
+def weighted(weight: Expr, tangent: Expr) -> Expr:
+    """weight * tangent, multiplied inside of the masks of the weight: where it is 0, the tangent may be infinite."""
+    mask = _mask(weight)
+    if mask is None:
+        return weight * tangent if weight.dim > tangent.dim else scale(tangent, weight)
+    condition, inner, positive = mask
+    return _masked(condition, weighted(inner, tangent), positive)
+
+
 def add(a: Expr | None, b: Expr | None) -> Expr | None:
     """a + b of two cotangents; masks that exclude each other become one choice, others stay a mask."""
     if a is None or b is None:

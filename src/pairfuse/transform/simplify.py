@@ -15,8 +15,9 @@ from .rewrite import Report, rewrite
 from .rules_components import COMPONENTS
 from .rules_fast import FAST
 from .rules_numbers import CHOICES, CONSTANTS, INDICES, SIGNS
+from .rules_pairs import PAIRS
 
-EXACT = CONSTANTS + SIGNS + CHOICES + INDICES + COMPONENTS
+EXACT = CONSTANTS + SIGNS + CHOICES + INDICES + COMPONENTS + PAIRS
 
 
 def simplify(roots: Iterable[Expr], fast: bool = False, report: Report | None = None) -> tuple[Expr, ...]:

@@ -8,6 +8,8 @@ In: a Kernel, a Schedule, a Target.  Out: LLVM IR text.  The function walks
           for every block:      pairs, `cols` columns at a time, then one at a time; short sums are added to long ones
         the state is written
       the state is finished (backends/llvm/finish.py) unless other threads hold parts of it
+
+Where blocks of rows have lists of columns (block-sparse ranges), listed.py writes the loops over blocks and chunks.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from . import layout as words
 from .builder import Builder, Value
 from .finish import FinishEmitter
 from .layout import Layout
+from .listed import ListedWalk
 from .pairs import PairLoops
 from .values import Values
 
@@ -57,8 +60,8 @@ class KernelEmitter:
         self.strides: list[tuple[str, str]] = []
 
     def shape_of(self, node: Expr) -> tuple[int, int]:
-        rows = self.schedule.rows if self.problem.kept in node.axes else 1
-        cols = len(self.values.window) if self.problem.over in node.axes else 1
+        rows = self.schedule.rows if self.problem.rows in node.axes else 1
+        cols = len(self.values.window) if self.problem.columns in node.axes else 1
         return rows, cols
 
     # ------------------------------------------------------------------ the function
@@ -73,6 +76,7 @@ class KernelEmitter:
         self.parameter_memory = b.pointer(self.row_memory, str(self.layout.row_bytes), "i8")
         self.tile_memory = b.pointer(self.parameter_memory, str(self.layout.parameter_bytes), "i8")
         self.term_memory = b.pointer(self.tile_memory, str(self.layout.tile_bytes), "i8")
+        self.number_memory = b.pointer(self.term_memory, str(self.layout.term_bytes), "i8")
         self.state = b.let(f"inttoptr i64 {self.word(words.STATE)} to ptr")
         self.units = self.word(words.UNITS)
         self.local_units = self.word(words.LOCAL_UNITS)
@@ -81,6 +85,7 @@ class KernelEmitter:
         first = self.layout.input_words
         pointers = [b.let(f"inttoptr i64 {self.word(first + 3 * k)} to ptr") for k in range(self.n_inputs)]
         self.strides = [(self.word(first + 3 * k + 1), self.word(first + 3 * k + 2)) for k in range(self.n_inputs)]
+        self.listed = ListedWalk(self) if self.schedule.listed else None
         self.pairs = PairLoops(self)
         with b.loop(self.word(words.BATCH_BEGIN), self.word(words.BATCH_END), 1) as batch:
             self._batch(batch.index, pointers, offsets)
@@ -105,18 +110,25 @@ class KernelEmitter:
             self.bases.append(b.pointer(pointer, offset, self.real))
         with self.values.nested(self.resolve_parameter):
             self._parameters()
-            self.pairs.state.initialise()
-            with b.loop(self.col_begin, self.col_end, self.schedule.chunk) as chunk:
-                self._chunk(chunk.index)
-            finish = b.let(f"icmp ne i64 {self.word(words.FINISH)}, 0")
-            b.if_scalar(finish, lambda: self._call_finish(batch), [])
+            if self.listed is not None:
+                self.listed.walk(batch)
+            else:
+                self.pairs.state.initialise()
+                with b.loop(self.col_begin, self.col_end, self.schedule.chunk) as chunk:
+                    self._chunk(chunk.index)
+            if self.listed is None or self.problem.both:
+                finish = b.let(f"icmp ne i64 {self.word(words.FINISH)}, 0")
+                b.if_scalar(finish, lambda: self.call_finish(batch), [])
 
-    def _call_finish(self, batch: str) -> list[Value]:
+    def call_finish(self, batch: str) -> list[Value]:
         b = self.b
+        state = b.let(f"ptrtoint ptr {self.state} to i64")
+        if self.problem.both:
+            b.line(f"call void @finish(ptr %args, i64 {state}, i64 1, i64 0, i64 1, i64 {batch})")
+            return []
         rows = b.let(f"sub i64 {self.row_end}, {self.row_begin}")
         first = b.let(f"add i64 {b.let(f'mul i64 {batch}, {self.word(words.KEPT_SIZE)}')}, {self.row_begin}")
         parts = 1 if self.on_rows else b.lanes
-        state = b.let(f"ptrtoint ptr {self.state} to i64")
         b.line(f"call void @finish(ptr %args, i64 {state}, i64 {parts}, i64 0, i64 {rows}, i64 {first})")
         return []
 
@@ -125,18 +137,22 @@ class KernelEmitter:
         over = b.let(f"add i64 {begin}, {self.schedule.chunk}")
         below = b.let(f"icmp slt i64 {over}, {self.col_end}")
         end = b.let(f"select i1 {below}, i64 {over}, i64 {self.col_end}")
-        b.if_scalar(self._go_on(), lambda: self._tiles(begin, end), [])
+        b.if_scalar(self.go_on(), lambda: self._packed(begin, end), [])
 
-    def _go_on(self) -> str:
+    def go_on(self) -> str:
         """Has nobody asked to stop?"""
         flag = self.b.let(f"load volatile i32, ptr {self.cancel}, align 4")
         return self.b.let(f"icmp eq i32 {flag}, 0")
 
-    def _tiles(self, begin: str, end: str) -> list[Value]:
-        self._pack(begin, end)
-        with self.b.loop(self.row_begin, self.row_end, self.schedule.tile_rows) as tile:
-            self.b.if_scalar(self._go_on(), lambda: self._tile(tile.index, begin, end), [])
+    def _packed(self, begin: str, end: str) -> list[Value]:
+        self.pack_columns(begin, end, begin)
+        self.tiles(begin, end)
         return []
+
+    def tiles(self, begin: str, end: str) -> None:
+        """All tiles of rows over the columns that are packed, of which the first one has the number `begin`."""
+        with self.b.loop(self.row_begin, self.row_end, self.schedule.tile_rows) as tile:
+            self.b.if_scalar(self.go_on(), lambda: self._tile(tile.index, begin, end), [])
 
     def _tile(self, tile: str, begin: str, end: str) -> list[Value]:
         with self.values.nested(self.resolve_row):
@@ -286,32 +302,32 @@ class KernelEmitter:
         return Value(ty, tuple((b.splat(n, ty),) for n in names))
 
     # ------------------------------------------------------------------ column stage
-    def _pack(self, begin: str, end: str) -> None:
-        """Compute the column fields of [begin, end), a vector of columns at a time."""
+    def pack_columns(self, begin: str, end: str, origin: str) -> None:
+        """Compute the column fields of [begin, end), a vector of columns at a time; column `origin` has the place 0."""
         b = self.b
         copied = [f for f in self.kernel.column if self.on_rows and f.expr.name == "input"]
         computed = [f for f in self.kernel.column if f not in copied]
         if copied:
             with b.loop(begin, end, 1) as loop:
                 for f in copied:
-                    self._copy_column(f, loop.index, begin)
+                    self._copy_column(f, loop.index, origin)
         if not computed:
             return
         window, self.values.window = self.values.window, range(1)  # the lanes hold columns
         with b.loop(begin, end, b.lanes) as loop, self.values.nested(self.resolve_packed):
             self.column_numbers = self.numbers(loop.index, end)
-            local = b.let(f"sub i64 {loop.index}, {begin}")
+            local = b.let(f"sub i64 {loop.index}, {origin}")
             for f in computed:
                 self._each_component(f, lambda value, d, f=f: self._store_packed(value, local, f.offset, d))
         self.values.window = window
 
-    def _copy_column(self, f: Field, column: str, begin: str) -> None:
+    def _copy_column(self, f: Field, column: str, origin: str) -> None:
         """One column of an input as it is, number by number: gathers and scatters take four times as long."""
         b = self.b
         slot = f.expr.param("slot")
         row_stride, stride = self.strides[slot]
         source = b.pointer(self.bases[slot], b.let(f"mul i64 {column}, {row_stride}"), self.real)
-        local = b.let(f"mul i64 {b.let(f'sub i64 {column}, {begin}')}, {self.kernel.width('column')}")
+        local = b.let(f"mul i64 {b.let(f'sub i64 {column}, {origin}')}, {self.kernel.width('column')}")
         target = b.pointer(self.pack, b.let(f"add i64 {local}, {f.offset}"), self.real)
 
         def copy(d: str) -> None:
@@ -338,9 +354,23 @@ class KernelEmitter:
             strides = f"<{', '.join(f'i64 {k * width}' for k in range(b.lanes))}>"
             pointers = b.let(f"getelementptr {self.real}, ptr {base}, {b.vec('i64')} {strides}")
             b.scatter(value.name, pointers, self.real)
+        elif self.listed is not None:  # at any place, not only at that of a whole vector
+            b.scatter(value.name, self._packed_lanes(local, place), self.real)
         else:
             along = b.let(f"mul i64 {place}, {b.lanes}")
             b.store(value.name, b.pointer(self.pack, b.let(f"add i64 {start}, {along}"), self.real), self.real)
+
+    def _packed_lanes(self, local: str, place: str) -> str:
+        """The addresses of a component of the columns local + (0, 1, ...), where the lanes hold columns."""
+        b, ty = self.b, self.b.vec("i64")
+        column = b.let(f"add {ty} {b.splat(local, 'i64')}, {self.iota}")
+        lanes = b.splat(str(b.lanes), "i64")
+        vector = b.let(f"sdiv {ty} {column}, {lanes}")
+        lane = b.let(f"srem {ty} {column}, {lanes}")
+        row = b.let(f"mul {ty} {vector}, {b.splat(str(self.kernel.width('column')), 'i64')}")
+        row = b.let(f"add {ty} {row}, {b.splat(place, 'i64')}")
+        at = b.let(f"add {ty} {b.let(f'mul {ty} {row}, {lanes}')}, {lane}")
+        return b.let(f"getelementptr {self.real}, ptr {self.pack}, {ty} {at}")
 
     def resolve_packed(self, node: Expr) -> Value:
         """Leaves of the column stage, where the lanes hold columns."""

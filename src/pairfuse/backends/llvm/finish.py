@@ -2,6 +2,7 @@
 
 All in double precision: the state holds doubles (exact for float32 values and for indices), one vector of rows at a
 time.  `parts` states of a row lie `part_stride` apart (lanes that shared a row, threads that shared the columns).
+A sum over both axes is the sum of all units of state, whichever rows, columns and threads they come from.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 from ...ir.expr import Expr
 from ...ir.reductions import Slot
 from ...lower.kernel import Kernel
-from ...lower.scalar import UNROLL, Scalarizer, loop_var
+from ...lower.scalar import UNROLL, Scalarizer, access, loop_var
 from ...lower.schedule import Schedule
 from . import layout as words
 from .builder import Builder, Value
 from .layout import Layout
+from .state import DOUBLE, rounding_error
 from .values import Values
 
-DOUBLE = "double"
 OUTPUT_LOOP = 3000
 SIGNATURE = "void @finish(ptr %args, i64 %state, i64 %parts, i64 %part_stride, i64 %rows, i64 %first)"
 
@@ -37,6 +38,10 @@ class FinishEmitter:
         pointer = b.let(f"getelementptr i64, ptr %args, i64 {words.UNITS}")
         self.units = b.let(f"load i64, ptr {pointer}, align 8")
         self.state = b.let("inttoptr i64 %state to ptr")
+        if self.kernel.problem.both:
+            self._all_pairs()
+            b.line("ret void")
+            return b.function(SIGNATURE)
         row_stride = 1 if self.schedule.lanes_on == "kept" else self.schedule.lanes
         with b.loop("0", "%rows", b.lanes) as loop:
             ty = b.vec("i64")
@@ -50,6 +55,52 @@ class FinishEmitter:
         b.line("ret void")
         return b.function(SIGNATURE)
 
+    # ------------------------------------------------------------------ sums over both axes
+    def _all_pairs(self) -> None:
+        """One result: all lanes hold it, and the first one stores it."""
+        b = self.b
+        self.mask = f"<{', '.join(f'i1 {str(k == 0).lower()}' for k in range(b.lanes))}>"
+        self.places = b.splat("%first", "i64")
+        with self.values.nested(self._total):
+            self._store_outputs()
+
+    def _total(self, node: Expr) -> Value:
+        """A component of the state, added up over all units, whose number is a multiple of the lanes."""
+        slot, d = self._slot_of(node)
+        first = self.layout.state_offset(slot.name)
+        zero = self.b.const(DOUBLE, 0.0)
+        with self.b.loop("0", self.units, self.b.lanes, [zero, zero]) as loop:
+            total, error = (v.name for v in loop.carried)
+            total, error = self._added(total, error, self._units(first, d, loop.index))
+            if self.layout.compensated:
+                rest = self._units(first + slot.dim, d, loop.index)
+                error = self.b.let(f"fadd {self.b.vec(DOUBLE)} {error}, {rest}")
+            loop.next = [Value(DOUBLE, ((total,),)), Value(DOUBLE, ((error,),))]
+        total, error = (v.name for v in loop.results)
+        distance = 1
+        while distance < self.b.lanes:  # every lane receives the total, over lanes ever further apart
+            added = self.b.let(f"fadd {self.b.vec(DOUBLE)} {error}, {self._rotated(error, distance)}")
+            total, error = self._added(total, added, self._rotated(total, distance))
+            distance *= 2
+        return self.b.fadd(Value(DOUBLE, ((total,),)), Value(DOUBLE, ((error,),)))
+
+    def _added(self, total: str, error: str, x: str) -> tuple[str, str]:
+        """total + x, and the rounding errors of the sum so far."""
+        b, ty = self.b, self.b.vec(DOUBLE)
+        added = b.let(f"fadd {ty} {total}, {x}")
+        return added, b.let(f"fadd {ty} {error}, {rounding_error(b, total, x, added)}")
+
+    def _units(self, first: int, d: int | Expr, unit: str) -> str:
+        """A vector of units of component first + d."""
+        at = self.b.let(f"mul i64 {self._component(first, d)}, {self.units}")
+        return self.b.load(self.b.pointer(self.state, self.b.let(f"add i64 {at}, {unit}"), DOUBLE), DOUBLE)
+
+    def _rotated(self, name: str, distance: int) -> str:
+        ty, lanes = self.b.vec(DOUBLE), self.b.lanes
+        order = ", ".join(f"i32 {(k + distance) % lanes}" for k in range(lanes))
+        return self.b.let(f"shufflevector {ty} {name}, {ty} poison, <{lanes} x i32> <{order}>")
+
+    # ------------------------------------------------------------------ rows
     def _rows(self) -> None:
         if any(s.dim > UNROLL for s in self.machine.slots):
             with self.values.nested(lambda node: self._leaf(node, "0")):
@@ -87,10 +138,12 @@ class FinishEmitter:
             self.values.scope.known[name] = value
 
     def _leaf(self, node: Expr, offset: str) -> Value:
-        source = node.args[0]
-        slot = next(s for s in self.machine.slots if s.name == source.param("name"))
-        d = node.param("index") if node.name == "component" else node.args[1]
-        return self._load(slot, d, offset)
+        return self._load(*self._slot_of(node), offset)
+
+    def _slot_of(self, node: Expr) -> tuple[Slot, int | Expr]:
+        """The slot and the component that a leaf of the outputs stands for."""
+        source, d = access(node)
+        return next(s for s in self.machine.slots if s.name == source.param("name")), d
 
     def _load(self, slot: Slot, d: int | Expr, offset: str) -> Value:
         """A component of the state of a part, at `offset` doubles: the sum of both doubles of a float64 sum."""
@@ -106,10 +159,12 @@ class FinishEmitter:
 
     def _gather(self, first: int, d: int | Expr, offset: str) -> str:
         b = self.b
-        component = str(first + d) if isinstance(d, int) else b.let(f"add i64 {self.values.scalar(d)}, {first}")
-        start = b.let(f"add i64 {b.let(f'mul i64 {component}, {self.units}')}, {offset}")
+        start = b.let(f"add i64 {b.let(f'mul i64 {self._component(first, d)}, {self.units}')}, {offset}")
         base = b.pointer(self.state, start, DOUBLE)
         return b.gather(b.let(f"getelementptr {DOUBLE}, ptr {base}, {b.vec('i64')} {self.unit}"), DOUBLE)
+
+    def _component(self, first: int, d: int | Expr) -> str:
+        return str(first + d) if isinstance(d, int) else self.b.let(f"add i64 {self.values.scalar(d)}, {first}")
 
     # ------------------------------------------------------------------ outputs
     def _store_outputs(self) -> None:

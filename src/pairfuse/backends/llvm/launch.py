@@ -56,11 +56,13 @@ class Launch:
     ):
         self.binary, self.layout, self.schedule = binary, layout, layout.schedule
         self.sizes = sizes
-        over_j = layout.kernel.problem.over == "j"
-        self.kept, self.reduced = (sizes.M, sizes.N) if over_j else (sizes.N, sizes.M)
+        problem = layout.kernel.problem
+        self.kept, self.reduced = sizes.along(problem.rows), sizes.along(problem.columns)
+        self.both = problem.both
         self.batches = math.prod(sizes.batch)
         self.cancel = np.zeros(1, np.int32)
-        self.work = self.kept * self.reduced * self.batches * layout.work_per_pair
+        self.pairs = self.kept * self.reduced * self.batches
+        self.work = self.pairs * layout.work_per_pair
         self.tasks, self.parts = self._cut(threads)
         self.offsets = _offsets(arrays, layout.inputs, sizes.batch, self.batches)
         self.base = self._words(arrays, outputs)
@@ -73,11 +75,36 @@ class Launch:
 
     # ------------------------------------------------------------------ cutting
     def _cut(self, threads: int) -> tuple[list[Task], int]:
+        if self.both:
+            return self._cut_both(threads)
         # with batches enough for all threads nobody shares the columns of a row, and a task takes many batches
         self.shared = self.schedule.split and self.batches < TASKS_PER_THREAD * threads
         if self.shared:
             return self._cut_columns(threads)
         return self._cut_rows(threads), 1
+
+    def _cut_both(self, threads: int) -> tuple[list[Task], int]:
+        """Rectangles of pairs, each with one tile of state whatever its size; or ranges of whole batches."""
+        wanted = self._pieces(threads)
+        self.shared = self.batches < wanted
+        if not self.shared:
+            step = -(-self.batches // wanted)
+            every = range(0, self.batches, step)
+            return [Task((0, self.kept), (0, self.reduced), (b, min(b + step, self.batches)), 0) for b in every], 1
+        room = STATE_LIMIT // (8 * self.layout.state_components * self.layout.units(self.kept))
+        per_batch = max(1, min(-(-wanted // self.batches), max(threads, room)))
+        by_rows = min(per_batch, max(1, self.kept // TASK_ROWS))
+        rows = _cuts(self.kept, by_rows, self.schedule.tile_rows)
+        columns = _cuts(self.reduced, -(-per_batch // len(rows)), self.schedule.block)
+        parts = list(enumerate((r, c) for r in rows for c in columns))
+        return [Task(r, c, (b, b + 1), p) for b in range(self.batches) for p, (r, c) in parts], len(parts)
+
+    def _pieces(self, threads: int, most: float = math.inf) -> int:
+        """How many tasks are worth it: a few for each thread, more of them where a call takes long."""
+        pieces = int(min(self.work // TASK_WORK + 1, most))
+        if pieces > TASKS_PER_THREAD * threads:
+            pieces = max(TASKS_PER_THREAD * threads, min(pieces, self.work // LONG_TASK))
+        return pieces
 
     def _cut_columns(self, threads: int) -> tuple[list[Task], int]:
         unit = self.schedule.block
@@ -94,9 +121,7 @@ class Launch:
     def _cut_rows(self, threads: int) -> list[Task]:
         columns = (0, self.reduced)
         rows = self.kept * self.batches
-        pieces = min(self.work // TASK_WORK + 1, max(rows // TASK_ROWS, threads))
-        if pieces > TASKS_PER_THREAD * threads:
-            pieces = max(TASKS_PER_THREAD * threads, min(pieces, self.work // LONG_TASK))
+        pieces = self._pieces(threads, max(rows // TASK_ROWS, threads))
         limit = max(1, STATE_LIMIT // (8 * max(1, self.layout.state_components)))
         if self.batches >= pieces and self.kept <= limit:
             step = -(-self.batches // pieces)
@@ -134,24 +159,30 @@ class Launch:
         """Compute one task with this thread's scratch memory."""
         block = list(self.base)
         layout = self.layout
-        block[words.ROW_BEGIN], block[words.ROW_END] = task.rows
-        block[words.COL_BEGIN], block[words.COL_END] = task.cols
         block[words.BATCH_BEGIN], block[words.BATCH_END] = task.batches
-        units = layout.units(task.rows[1] - task.rows[0])
-        block[words.LOCAL_UNITS] = units
+        rows = self._describe(block, task)
+        units = layout.units(rows)
         if self.shared:
             memory = scratch.bytes(layout.fixed_bytes)
             start = task.batches[0] * self.state_bytes + task.part * units * 8
             block[words.STATE] = address(self.state) + start
             block[words.UNITS] = self.parts * units
         else:
-            memory = scratch.bytes(layout.fixed_bytes + layout.state_bytes(task.rows[1] - task.rows[0]))
+            memory = scratch.bytes(layout.fixed_bytes + layout.state_bytes(rows))
             block[words.STATE] = memory + layout.fixed_bytes
             block[words.UNITS] = units
             block[words.FINISH] = 1
         block[words.SCRATCH] = memory
         argument = (ctypes.c_int64 * len(block))(*block)
         self.binary.kernel(ctypes.addressof(argument))
+
+    def _describe(self, block: list[int], task: Task) -> int:
+        """Write the pairs of the task into the argument block; returns how many rows have their state at a time."""
+        block[words.ROW_BEGIN], block[words.ROW_END] = task.rows
+        block[words.COL_BEGIN], block[words.COL_END] = task.cols
+        rows = task.rows[1] - task.rows[0]
+        block[words.LOCAL_UNITS] = self.layout.units(rows)
+        return rows
 
     def complete(self) -> None:
         """Merge and finish what split tasks have left."""
@@ -161,11 +192,10 @@ class Launch:
         block[words.UNITS] = self.parts * self.part_units
         argument = (ctypes.c_int64 * len(block))(*block)
         lanes = 1 if self.schedule.lanes_on == "kept" else self.schedule.lanes
+        rows = 1 if self.both else self.kept
         for b in range(self.batches):
             state = address(self.state) + b * self.state_bytes
-            self.binary.finish(
-                ctypes.addressof(argument), state, self.parts * lanes, self.part_units, self.kept, b * self.kept
-            )
+            self.binary.finish(ctypes.addressof(argument), state, self.parts * lanes, self.part_units, rows, b * rows)
 
 
 class Scratch:
@@ -184,6 +214,12 @@ class Scratch:
         """Give memory beyond `limit` back."""
         if self._buffer.size > limit:
             self._buffer = np.empty(0, np.uint8)
+
+
+def _cuts(size: int, pieces: int, unit: int) -> list[tuple[int, int]]:
+    """range(size) cut into at most so many ranges of whole units."""
+    step = max(1, -(-size // (pieces * unit))) * unit
+    return [(start, min(start + step, size)) for start in range(0, size, step)]
 
 
 def address(array: np.ndarray) -> int:

@@ -16,6 +16,9 @@ ROW_BEGIN, ROW_END, COL_BEGIN, COL_END, BATCH_BEGIN, BATCH_END = range(6)
 SCRATCH, STATE, CANCEL, OFFSETS, FINISH, KEPT_SIZE = range(6, 12)
 UNITS = 12  # units of state of one component, of all parts
 LOCAL_UNITS = 13  # units of state of this task
+# The same words in a kernel of blocks (listed.py): a range of blocks, and the addresses of the three tables.
+BLOCKS_BEGIN, BLOCKS_END, BLOCK_TABLE, FILL_TABLE = range(4)
+PIECE_TABLE = 13
 FIRST_POINTER = 14  # the outputs, then (pointer, row stride, component stride) of every input
 
 # Vectors of row fields, and of state, that are kept in registers rather than in memory.
@@ -77,17 +80,27 @@ class Layout:
         raise KeyError(name)
 
     def units(self, rows: int) -> int:
-        """Units of state for this many rows, padded to whole tiles."""
+        """Units of state for this many rows, padded to whole tiles; a sum over all rows has those of one tile."""
         tile = self.schedule.tile_rows
-        padded = -(-rows // tile) * tile
+        padded = tile if self.kernel.problem.both else -(-rows // tile) * tile
         return padded * (1 if self.schedule.lanes_on == "kept" else self.schedule.lanes)
 
     # scratch: packed columns, row fields, parameter fields, tile memory of the long slots, waiting terms, state
     @cached_property
     def pack_bytes(self) -> int:
-        lanes = self.schedule.lanes
-        columns = -(-self.schedule.chunk // lanes) * lanes
+        columns = self._packed_columns
         return _aligned(columns * max(1, self.kernel.width("column")) * self.real_bytes)
+
+    @cached_property
+    def _packed_columns(self) -> int:
+        """Columns that there is room for: whole vectors; pieces side by side may end anywhere (listed.py)."""
+        lanes = self.schedule.lanes
+        return -(-self.schedule.chunk // lanes) * lanes + (lanes if self.schedule.listed else 0)
+
+    @cached_property
+    def number_bytes(self) -> int:
+        """The numbers of packed columns, where these are listed."""
+        return _aligned(8 * self._packed_columns) if self.schedule.listed else 0
 
     @cached_property
     def vector_bytes(self) -> int:
@@ -133,7 +146,8 @@ class Layout:
     @cached_property
     def fixed_bytes(self) -> int:
         """Scratch memory before the state."""
-        return self.pack_bytes + self.row_bytes + self.parameter_bytes + self.tile_bytes + self.term_bytes
+        before = self.pack_bytes + self.row_bytes + self.parameter_bytes + self.tile_bytes
+        return before + self.term_bytes + self.number_bytes
 
     def state_bytes(self, rows: int) -> int:
         # a vector of slack: the last load of a row of state may reach beyond it

@@ -122,7 +122,7 @@ class PairLoops:
         if from_state:
             return self._resolve_state(node)
         axis = node.param("axis") if node.name == "index" else node.args[0].param("axis")
-        if axis != self.e.problem.over:
+        if axis != self.e.problem.columns:
             return self.e.row_index() if node.name == "index" else self.e.resolve_row(node)
         if node.name == "index":
             return self._column_numbers()
@@ -150,12 +150,17 @@ class PairLoops:
         for u in self.values.window:
             shift = u if self.e.on_rows else u * b.lanes
             number = b.let(f"add i64 {b.let(f'add i64 {self.column}, {self.begin}')}, {shift}")
+            listed = self.e.listed  # then the number is that of a place, at which the column's number is packed
             if self.e.on_rows:
+                number = number if listed is None else listed.column_number(number)
                 number = b.let(f"trunc i64 {number} to i32") if elem == "i32" else number
                 names.append(b.splat(number, elem))
                 continue
             ty = b.vec("i64")
-            vector = b.let(f"add {ty} {b.splat(number, 'i64')}, {self.e.iota}")
+            if listed is None:
+                vector = b.let(f"add {ty} {b.splat(number, 'i64')}, {self.e.iota}")
+            else:
+                vector = listed.column_numbers(number)
             names.append(b.let(f"trunc {ty} {vector} to {b.vec(elem)}") if elem == "i32" else vector)
         return Value(elem, (tuple(names),))
 

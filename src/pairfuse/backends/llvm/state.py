@@ -2,7 +2,8 @@
 
 In: a KernelEmitter and its slots.  Out: lines in its builder.  Short slots live in registers, carried by the loops;
 long ones (vectors, lists) in the tile memory.  Additive slots are short sums in the data's type, which `flush` adds to
-the doubles of the state after every block; float64 sums keep the rounding errors beside.
+the doubles of the state after every block; float64 sums keep the rounding errors beside.  A sum over both axes has one
+tile of units for all tiles of rows: what lies beyond the last row is left out of it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,24 @@ from typing import TYPE_CHECKING
 from ...ir.expr import Expr
 from ...ir.reductions import Slot
 from ...lower.scalar import UNROLL, loop_var
-from .builder import Value
+from .builder import Builder, Value
 
 if TYPE_CHECKING:
     from .emit import KernelEmitter
 
 SLOT_LOOP = 2000  # depth of the loop over the components of the long slots
 DOUBLE = "double"
+
+
+def rounding_error(b: Builder, a: str, x: str, total: str) -> str:
+    """The rounding error of total = a + x, exactly (Knuth's two-sum); 0 where it is not a number."""
+    ty = b.vec(DOUBLE)
+    part = b.let(f"fsub {ty} {total}, {a}")
+    error_a = b.let(f"fsub {ty} {a}, {b.let(f'fsub {ty} {total}, {part}')}")
+    error_x = b.let(f"fsub {ty} {x}, {part}")
+    error = b.let(f"fadd {ty} {error_a}, {error_x}")
+    valid = b.let(f"fcmp ord {ty} {error}, {error}")
+    return b.let(f"select {b.vec('i1')} {valid}, {ty} {error}, {ty} zeroinitializer")
 
 
 class TileState:
@@ -36,6 +48,7 @@ class TileState:
         self.in_memory = [s for s in self.slots if self.layout.in_memory(s.name)]
         self.registers: dict[Expr, Value] = {}  # component(slot leaf, d) -> value, now
         self.unit_names: list[str] = []
+        self.inside: list[str] = []  # masks of the lanes that hold a row, where lanes without one must not count
 
     # ------------------------------------------------------------------ the state in memory
     def place(self, component: str, unit: str) -> str:
@@ -59,6 +72,8 @@ class TileState:
     def _unit(self, r: int) -> str:
         """The unit of state of row vector r of the tile."""
         b = self.b
+        if self.e.problem.both:
+            return str(r * b.lanes)
         local = b.let(f"sub i64 {self.e.tile}, {self.e.row_begin}")
         if self.e.on_rows:
             return b.let(f"add i64 {local}, {r * b.lanes}")
@@ -117,6 +132,7 @@ class TileState:
     def open(self) -> None:
         """Read the state of the rows of the tile; short sums start from zero."""
         self.unit_names = [self._unit(r) for r in range(self.rows)]
+        self.inside = self._rows_inside() if self.e.problem.both and self.e.on_rows else []
         for s in self.in_registers:
             for d in range(s.dim):
                 value = self._zero(s) if s.additive else self.read(s, d)
@@ -124,6 +140,13 @@ class TileState:
         for s in self.in_memory:
             first = self._zero if s.additive else self.read
             self.each(s, lambda d, s=s, first=first: self.write_tile(s, d, first(s, d)))
+
+    def _rows_inside(self) -> list[str]:
+        b, ty = self.b, self.b.vec("i64")
+        numbers = b.let(f"add {ty} {b.splat(self.e.tile, 'i64')}, {self.e.iota}")
+        end = b.splat(self.e.row_end, "i64")
+        rows = [b.let(f"add {ty} {numbers}, {b.const('i64', r * b.lanes).name}") for r in range(self.rows)]
+        return [b.let(f"icmp slt {ty} {n}, {end}") for n in rows]
 
     def close(self) -> None:
         """Write the state back (sums are there already)."""
@@ -155,9 +178,12 @@ class TileState:
         short = self.short_sum(slot, d)
         place = self.e.offset(self.layout.state_offset(slot.name), d)
         errors = self.e.offset(self.layout.state_offset(slot.name) + slot.dim, d) if self.layout.compensated else ""
-        ty = b.vec(DOUBLE)
-        for row, unit in zip(b.expand(short, self.rows, 1).grid, self.unit_names, strict=True):
-            x = self._to_double(row[0], short.elem)
+        ty, elem = b.vec(DOUBLE), b.vec(short.elem)
+        names = [row[0] for row in b.expand(short, self.rows, 1).grid]
+        for k, mask in enumerate(self.inside):
+            names[k] = b.let(f"select {b.vec('i1')} {mask}, {elem} {names[k]}, {elem} zeroinitializer")
+        for name, unit in zip(names, self.unit_names, strict=True):
+            x = self._to_double(name, short.elem)
             pointer = self.place(place, unit)
             long = b.load(pointer, DOUBLE)
             total = b.let(f"fadd {ty} {long}, {x}")
@@ -167,15 +193,9 @@ class TileState:
         self.set_short_sum(slot, d, self._zero(slot))
 
     def _add_error(self, a: str, x: str, total: str, pointer: str) -> None:
-        """The rounding error of total = a + x, exactly (Knuth's two-sum); dropped where it is not a number."""
-        b, ty = self.b, self.b.vec(DOUBLE)
-        part = b.let(f"fsub {ty} {total}, {a}")
-        error_a = b.let(f"fsub {ty} {a}, {b.let(f'fsub {ty} {total}, {part}')}")
-        error_x = b.let(f"fsub {ty} {x}, {part}")
-        error = b.let(f"fadd {ty} {error_a}, {error_x}")
-        valid = b.let(f"fcmp ord {ty} {error}, {error}")
-        kept = b.let(f"select {b.vec('i1')} {valid}, {ty} {error}, {ty} zeroinitializer")
-        b.store(b.let(f"fadd {ty} {b.load(pointer, DOUBLE)}, {kept}"), pointer, DOUBLE)
+        b = self.b
+        error = rounding_error(b, a, x, total)
+        b.store(b.let(f"fadd {b.vec(DOUBLE)} {b.load(pointer, DOUBLE)}, {error}"), pointer, DOUBLE)
 
     def short_sum(self, slot: Slot, d: int | Expr) -> Value:
         if slot in self.in_memory:

@@ -12,7 +12,8 @@ import linecache
 from dataclasses import dataclass
 from typing import Any
 
-from .interpreter import Library, any_pair, fold_columns
+from ...errors import CompileError, DeviceMemoryError, message
+from .interpreter import Library, any_pair, fold_columns, multiply, not_all_positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Binary:
 
     kernel: Any
     merge: Any | None
+    functions: dict[str, Any]  # those that make operands ready, by name
 
 
 def load(source: str) -> Binary:
@@ -30,7 +32,10 @@ def load(source: str) -> Binary:
         module["libdevice"] = Library()
         module["fold_columns"] = fold_columns
         module["any_pair"] = any_pair
-    return Binary(module["kernel"], module.get("merge"))
+        module["not_all_positive"] = not_all_positive
+        module["multiply"] = multiply
+    prepare = {name: f for name, f in module.items() if name.startswith(("prepare", "centre"))}
+    return Binary(module["kernel"], module.get("merge"), prepare)
 
 
 def run_text(source: str) -> dict[str, Any]:
@@ -47,3 +52,40 @@ def interpreting() -> bool:
     triton: Any = importlib.import_module("triton")
     interpreted = importlib.import_module("triton.runtime.interpreter").InterpretedFunction
     return isinstance(triton.jit(interpreting), interpreted)
+
+
+# Errors by which Triton and NVIDIA's assembler refuse a kernel, by name: their modules move from version to version.
+REFUSALS = (
+    *("CompilationError", "CompileTimeAssertionFailure", "UnsupportedLanguageConstruct"),
+    *("OutOfResources", "PTXASError"),
+)
+
+
+def failure_text(error: BaseException) -> str | None:
+    """What Triton says where it cannot compile or start a kernel; None for errors that are not about that."""
+    if type(error).__name__ in REFUSALS and type(error).__module__.startswith("triton"):
+        return str(error)
+    return None
+
+
+def full(title: str, tile: Any) -> DeviceMemoryError:
+    """The error of a kernel that the driver does not start for want of memory: it needs some of its own."""
+    return DeviceMemoryError(
+        message(
+            f"{title}: CUDA out of memory for starting the kernel.",
+            str(tile),
+            "free memory on the GPU: nvidia-smi shows who holds it, torch.cuda.empty_cache() returns what torch keeps.",
+        )
+    )
+
+
+def refused(title: str, tile: Any, text: str) -> CompileError:
+    """The error of a kernel that Triton refuses."""
+    lines = [line for line in text.splitlines() if line.strip()] or ["no message"]
+    return CompileError(
+        message(
+            f"{title}: Triton could not compile the kernel for this GPU.",
+            [lines[-1].strip(), str(tile)],
+            "compute on the CPU, x.cpu(), and report this text with `K.explain()` and `python -m pairfuse info`.",
+        )
+    )

@@ -1,34 +1,41 @@
 """Writes a kernel as Triton source, from the same staged program as the CPU's.
 
 In: a Kernel and the tile.  Out: the text of the Triton functions `kernel` and, where parts of the columns are merged
-afterwards, `merge`.  One program of the one-dimensional grid computes BM rows of one batch, for one block of components
-of the result, over one part of the columns; rows vary fastest.
+afterwards, `merge`; where matrix units multiply, those that make their operands ready (operands.py).  One program of
+the one-dimensional grid computes BM rows of one batch, for one block of components of the result, over one part of the
+columns; rows vary fastest.
 
-A state is kept for every *pair* of the tile, so that the loop over the columns folds nothing: pair (m, n) of a tile
-reduces the columns n, n + BN, n + 2 BN ... of row m.  Every few tiles (`flush`) and at the end, the states of a row are
-folded by the `merge` of the record, and join those of the row, whose additive slots are of 64 bits.  Only lists (the K
-smallest) are kept per row: as long as some pair of the tile beats the list of its row, the best column of each row is
-inserted and taken out of the tile; that is rare.
+There are three ways in which the states of the rows come about:
+
+    pairs.py    a state for every pair of the tile, folded every few tiles (the common way)
+    folded.py   a state for every row, renewed once per tile: terms from matrix units (dots.py), wide sums (wide.py)
+    lists.py    a state for every row, changed by the best columns of a tile only: lists of the K smallest, argmin
 
 Long vectors of the result are cut into blocks of components: what is of length 1 is computed again for each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from ...ir.expr import Expr, call, const, leaf
-from ...ir.reductions import Machine
+from ...ir.expr import Expr, const, leaf
+from ...lower.contract import SHORTEST
 from ...lower.kernel import Kernel
-from ...lower.scalar import Scalarizer, access, loop_var
+from ...lower.scalar import Scalarizer, access, free_loops, loop_var
+from .dots import Dots
+from .folded import FoldedStates
+from .lists import take_best
+from .operands import prepare_functions
+from .pairs import PairStates
+from .plan import COMPONENT_LOOP, WIDE_LOOP, Columns, plan
 from .rows import RowStates
 from .source import Source
-from .tile import SHORTEST_DOT, UNROLL_FOLD, Tile, component_block, inner_products, is_list
+from .tile import UNROLL_FOLD, Tile
+from .wide import place
 
 UNROLL = 16  # longer vectors of a stage are read by the loops that use them
-COMPONENT_LOOP = 1000  # the number of the component block is loop variable COMPONENT_LOOP
-ROW_LOOP, COLUMN_LOOP = 1001, 1002  # blocks of component numbers, of the operands of an inner product
+NEAR_COLUMNS = 16  # columns at a time of a tile that matrix units are not exact enough for; wide sums need 16
 
 HEADER = """\
 import triton
@@ -52,6 +59,21 @@ def _or(x, y):
 @triton.jit
 def any_pair(x):
     return tl.reduce(x, None, _or)
+
+
+@triton.jit
+def _least(x, y):
+    return tl.minimum(x, y, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def not_all_positive(x):
+    return ~(tl.reduce(x, None, _least) > 0.0)
+
+
+@triton.jit
+def multiply(x, y, acc):
+    return tl.dot(x, y, acc)
 """
 
 
@@ -59,34 +81,6 @@ def emit_kernel(kernel: Kernel, tile: Tile) -> str:
     """The text of the module."""
     emitter = TritonEmitter(kernel, tile)
     return "\n\n\n".join([HEADER.rstrip(), *emitter.functions()]) + "\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What every part of the text must know of a kernel: the blocks of components, the machine for one of them."""
-
-    kernel: Kernel
-    tile: Tile
-    block: int
-    blocks: int
-    machine: Machine
-    real: str
-    index: str
-
-    @property
-    def is_list(self) -> bool:
-        return is_list(self.kernel)
-
-    def type_of(self, kind: str, additive: bool = False, long: bool = False) -> str:
-        """Triton's type of a slot; `long`: of the state of a row, into which those of its pairs are folded."""
-        return self.index if kind == "index" else "tl.float64" if additive and long else self.real
-
-
-def plan(kernel: Kernel, tile: Tile) -> Plan:
-    real = {"float32": "tl.float32", "float64": "tl.float64"}[kernel.problem.dtype]
-    block, blocks = component_block(kernel)
-    machine = kernel.problem.machine(tuple(1 if t.dim == 1 else block for t in kernel.terms))
-    return Plan(kernel, tile, block, blocks, machine, real, "tl.int64" if tile.wide else "tl.int32")
 
 
 class TritonEmitter:
@@ -97,8 +91,10 @@ class TritonEmitter:
         self.kernel, self.tile, self.problem = kernel, tile, kernel.problem
         self.machine = self.plan.machine
         self.scalars = Scalarizer(unroll_fold=UNROLL_FOLD)
-        self.source = Source(self.plan.real, self.plan.index, self.resolve, self.spans)
+        self.source = Source(self.plan.real, self.plan.index, self.resolve, self.shape)
         self.rows = RowStates(self.plan, self.scalars, self.source)
+        self.columns, self.downwards = Columns(), False
+        self.loops: dict[Expr, frozenset[int]] = {}
         self.state_leaves = tuple(s.leaf("a") for s in self.machine.slots)
         self.term_leaves = tuple(
             leaf("slot", "real", name=f"F{k}", dim=1 if t.dim == 1 else self.plan.block, side="f")
@@ -106,49 +102,81 @@ class TritonEmitter:
         )
         self.column_leaf = leaf("slot", "index", name="j", dim=1, side="f")
         self.masked = False
+        self.dots = Dots(self)
 
     def functions(self) -> list[str]:
         kernel = self.kernel_text()
-        return [*self.rows.fold_functions(), kernel, *([self.rows.merge_kernel()] if self.tile.split else [])]
+        found = [*self.rows.fold_functions(), kernel, *([self.rows.merge_kernel()] if self.tile.split else [])]
+        return [*prepare_functions(self.kernel, self.tile), *found]
 
     # ------------------------------------------------------------------ leaves
-    def spans(self, node: Expr) -> set[str]:
-        """Which axes of the tile a value has."""
-        return {name for name, axis in (("row", self.problem.kept), ("column", self.problem.over)) if axis in node.axes}
+    def shape(self, node: Expr) -> str:
+        """The shape of the block of a value: rows by columns, or columns by components (`downward`)."""
+        row, column = self.problem.kept in node.axes, self.problem.over in node.axes
+        if self.downwards:
+            along = WIDE_LOOP in free_loops(node, self.loops)
+            return f"({self.columns.size if column else 1}, {self.plan.block if along else 1})"
+        return f"({'BM' if row else 1}, {self.columns.size if column else 1})"
+
+    @contextmanager
+    def downward(self) -> Iterator[None]:
+        """Write values of columns as blocks (columns, components), on their own."""
+        scopes, self.source.scopes, self.downwards = self.source.scopes, [{}], True
+        try:
+            yield
+        finally:
+            self.source.scopes, self.downwards = scopes, False
 
     def resolve(self, node: Expr) -> str:
         if node.name == "index":
-            return "row" if node.param("axis") == self.problem.kept else "col"
+            if node.param("axis") == self.problem.kept:
+                return self.number("row", "row")
+            return self.number(self.columns.down if self.downwards else self.columns.number, "col")
         source, d = access(node)
         if source.name == "field":
-            field = next(f for f in self.kernel.fields(source.param("stage")) if f.leaf is source)
-            return self.source(self.scalars.at(field.expr, d))
+            scalars = self.source.scalars_here(UNROLL_FOLD)
+            return self.source(scalars.at(self.kernel.definition(source), d))
+        return self.source.let(f"{self._loaded(source, d)}.to({self.plan.real})")
+
+    def stored(self, vector: Expr, d: Expr) -> str:
+        """A component of a field that is an input, in the type in which it is stored."""
+        return self.source.let(self._loaded(self.kernel.definition(vector), d))
+
+    def _loaded(self, source: Expr, d: int | Expr) -> str:
         slot, axis = source.param("slot"), source.param("axis")
         component = f"{d} * c{slot}" if isinstance(d, int) else f"{self.source(d)} * c{slot}"
         place = "tl.zeros((1, 1), tl.int32)" if axis == "p" else f"{self._line_of(axis)} * s{slot}"
-        return self.source.let(f"tl.load(p{slot} + {place} + {component}).to({self.plan.real})")
+        return f"tl.load(p{slot} + {place} + {component})"
+
+    def number(self, name: str, line: str) -> str:
+        """The number of a row or column in the whole problem, of which a streamed launch sees a chunk (launch.py)."""
+        return self.source.let(f"{name} + first_{line}.to({self.plan.index})") if self.tile.carried else name
 
     def _line_of(self, axis: str) -> str:
-        return "row_in" if axis == self.problem.kept else "col_in"
+        if axis == self.problem.kept:
+            return "row_in"
+        return self.columns.down_inside if self.downwards else self.columns.inside
 
     # ------------------------------------------------------------------ the main kernel
     def kernel_text(self) -> str:
-        s, rank, index = self.source, self.tile.batch_rank, self.plan.index
+        s, rank = self.source, self.tile.batch_rank
         slots = range(len(self.problem.inputs))
         arguments = [f"out{k}" for k in range(len(self.problem.record.outputs))] + ["state"]
         steps = [f"b{k}_{r}" for k in slots for r in range(rank)]
         lengths = [f"nb{r}" for r in range(rank)]
         for k in slots:
             arguments += [f"in{k}", f"s{k}", f"c{k}"]
-        sizes = [*steps, *lengths, "kept", "reduced", "row_blocks", "per_part", "parts"]
+        arguments += self.dots.pointers()
+        arguments += ["tiles", "intervals"] if self.tile.listed else []
+        sizes = [*steps, *lengths, *self.dots.steps(), "kept", "reduced", "row_blocks", "per_part", "parts"]
+        sizes += ["first_row", "first_col", "last"] if self.tile.carried else []
         arguments += [*sizes, "BM: tl.constexpr", "BN: tl.constexpr"]
         s.line("pid = tl.program_id(0)")
         s.line("other = pid // row_blocks")
         s.line("part = other % parts")
         s.line(f"block = (other // parts) % {self.plan.blocks}")
         s.line(f"batch = other // (parts * {self.plan.blocks})")
-        s.line(f"row = (pid % row_blocks).to({index}) * BM + tl.arange(0, BM)[:, None].to({index})")
-        s.line("row_in = tl.minimum(row, kept - 1)")
+        self._number_rows()
         s.line("rest = batch")
         for r in reversed(range(rank)):
             s.line(f"n{r} = (rest % nb{r}).to(tl.int64)")
@@ -158,202 +186,154 @@ class TritonEmitter:
         s.loops[COMPONENT_LOOP] = "block"
         self._stage("parameter")
         self._stage("row")
-        if self.plan.is_list:
-            names = self.rows.start()
-            self._columns(lambda: self._take_best(names), lambda: None)
+        self.rows.number_components()
+        self.dots.start()
+        if self.plan.takes_best:
+            names = self.rows.begin()
+            self._columns(lambda: take_best(self, names), lambda: None)
         else:
-            pairs = self._pair_states()
-            names = self.rows.start()
-            self._columns(lambda: self._update_pairs(pairs), lambda: self._flush(pairs, names))
-        if self.tile.split:
-            self.rows.store(names)
-        else:
-            self.rows.finish(names)
+            states = FoldedStates(self) if self.plan.by_row else PairStates(self)
+            short = states.start()
+            names = self.rows.begin()
+            self._columns(lambda: states.update(short), lambda: states.flush(short, names))
+        self.rows.end(names)
         fixed = ", ".join(f'"{n}"' for n in sizes)
         head = f"@triton.jit(do_not_specialize=[{fixed}])\ndef kernel({', '.join(arguments)}):"
         return "\n".join([head, *s.lines])
 
+    def _number_rows(self) -> None:
+        """The rows of the tile: they follow from the number of the program, or stand in a table (listed.py)."""
+        s, index = self.source, self.plan.index
+        if not self.tile.listed:
+            s.line(f"row = (pid % row_blocks).to({index}) * BM + tl.arange(0, BM)[:, None].to({index})")
+            s.line("row_in = tl.minimum(row, kept - 1)")
+            return
+        s.line("entry = tiles + (pid % row_blocks).to(tl.int64) * 4")
+        s.line(f"row = tl.load(entry).to({index}) + tl.arange(0, BM)[:, None].to({index})")
+        s.line(f"row_stop = tl.load(entry + 1).to({index})")
+        s.line("row_in = tl.minimum(row, row_stop - 1)")
+
     def _stage(self, name: str) -> None:
-        """Compute the short fields of a stage where they are needed; long ones are read by the loops that use them."""
+        """Compute the short fields of a stage where they are needed; long ones are read by the loops that use them.
+
+        Of these, what is the same for all components, such as the length of the vector, is computed here, too.
+        """
+        longest = SHORTEST - 1 if self.plan.multiplies else UNROLL
         for f in self.kernel.fields(name):
-            if f.expr.dim <= UNROLL:
+            if f.expr.dim <= longest:
                 for d in range(f.expr.dim):
                     self.source.bind(self.scalars.at(f.leaf, d), self.source(self.scalars.at(f.expr, d)))
+            else:
+                self.source.loops[0] = ""  # as inside of the loop that will read it
+                component = self.source.scalars_here(UNROLL_FOLD).at(f.expr, loop_var(0))
+                del self.source.loops[0]
+                self.source.hoist(component, 0)
 
-    def _columns(self, body: Callable[[], None], flush: Callable[[], None]) -> None:
+    def _columns(self, update: Callable[[], None], flush: Callable[[], None]) -> None:
         """The loops over the columns of this part: whole tiles, then the last one, whose columns are masked.
 
         The starts of both loops are of the same type as the column numbers.
         """
         s, index = self.source, self.plan.index
-        s.line(f"start = part.to({index}) * per_part")
+        if self.tile.listed:
+            with s.block("for interval in range(tl.load(entry + 2), tl.load(entry + 3)):"):
+                s.line(f"start = tl.load(intervals + interval * 2).to({index})")
+                s.line(f"stop = tl.load(intervals + interval * 2 + 1).to({index})")
+                self._tiles_between(update, flush)
+            return
+        first = f"part.to({index}) * per_part"
+        # a short last chunk leaves parts without columns
+        # the parts begin at whole tiles: then neighbouring columns are loaded together
+        s.line(f"start = tl.minimum({first}, reduced)" if self.tile.carried else f"start = tl.multiple_of({first}, BN)")
         s.line("stop = tl.minimum(start + per_part, reduced)")
+        self._tiles_between(update, flush)
+
+    def _tiles_between(self, update: Callable[[], None], flush: Callable[[], None]) -> None:
+        """The tiles of the columns from `start` to `stop`."""
+        s = self.source
         s.line("whole = start + (stop - start) // BN * BN")
         chunk = f"BN * {self.tile.flush}"
         with s.block(f"for chunk in range(start, whole, {chunk}):"):
             with s.block(f"for first in range(chunk, tl.minimum(chunk + {chunk}, whole), BN):"):
-                s.line(f"col = first + tl.arange(0, BN)[None, :].to({index})")
-                s.line("col_in = col")
-                self._stage("column")
-                body()
+                self._tile("first", update)
             flush()
         with s.block("if whole < stop:"):
-            s.line(f"col = whole + tl.arange(0, BN)[None, :].to({index})")
-            s.line("col_in = tl.minimum(col, reduced - 1)")
-            s.line("valid = tl.broadcast_to(col < stop, (BM, BN))")
-            self._stage("column")
             self.masked = True
-            body()
+            self._tile("whole", update)
             self.masked = False
             flush()
 
-    # ------------------------------------------------------------------ terms
-    def _dots(self) -> None:
-        """Compute the inner products of long vectors by the matrix units, 16 or 32 components at a time.
+    def _tile(self, first: str, update: Callable[[], None]) -> None:
+        """The steps of a tile. Products that are not exact enough somewhere in it are left, and its pairs computed."""
+        s = self.source
+        known = len(s.scopes)
+        with s.scope():
+            self._number_columns(first)
+            found = self.dots.products()
+            if not self.dots.guarded:
+                self.dots.bind(found)
+                update()
+                return
+            with s.block(f"if {self.dots.near(found, first)}:"):
+                self._near(first, update, known)
+            with s.block("else:"):
+                self.dots.bind(found)
+                update()
 
-        A vector is evaluated at a block of component numbers, along the columns for the rows and the other way round.
-        tf32x3: each number is split in two of 11 bits, and of the four products only the smallest is left out, so that
-        the error is that of float32 sums.
+    def _near(self, first: str, update: Callable[[], None], known: int) -> None:
+        """The tile again, without matrix units, a few columns at a time: the code takes fewer registers than theirs.
+
+        known: the number of scopes whose values are not those of the tile.
         """
         s = self.source
-        for node, row, column in inner_products(self.kernel):
-            size = row.dim
-            step = SHORTEST_DOT if size <= SHORTEST_DOT else 2 * SHORTEST_DOT
-            acc = s.let("tl.zeros((BM, BN), tl.float32)")
-            with s.block(f"for k in range(0, {size}, {step}):"):
-                operands: list[str] = []
-                for depth, vector, place, shape in (
-                    (ROW_LOOP, row, "[None, :]", f"(BM, {step})"),
-                    (COLUMN_LOOP, column, "[:, None]", f"({step}, BN)"),
-                ):
-                    number = s.let(f"k + tl.arange(0, {step}){place}")
-                    s.loops[depth] = s.let(f"tl.minimum({number}, {size - 1})")
-                    value = f"tl.broadcast_to({s(self.scalars.at(vector, loop_var(depth)))}, {shape})"
-                    del s.loops[depth]
-                    operands.append(s.let(f"tl.where({number} < {size}, {value}, 0.0)" if size % step else value))
-                s.line(f'{acc} = tl.dot({", ".join(operands)}, {acc}, input_precision="tf32x3")')
-            s.bind(self.scalars.at(node, 0), acc)
+        whole, self.columns = self.columns, Columns(str(NEAR_COLUMNS), "near_")
+        scopes, s.scopes = s.scopes, [*s.scopes[:known], {}]
+        with s.block(f"for near in range({first}, {first} + BN, {NEAR_COLUMNS}):"):
+            self._number_columns("near")
+            update()
+        self.columns, s.scopes = whole, scopes
 
-    def _terms(self) -> None:
+    def _number_columns(self, first: str) -> None:
+        """The columns of a tile, along its second axis; where matrices are multiplied, along the first one, too."""
+        s, index, names = self.source, self.plan.index, self.columns
+        axes = [(names.number, names.inside, "[None, :]")]
+        if self.plan.multiplies:
+            axes.append((names.down, names.down_inside, "[:, None]"))
+        for name, inside, axis in axes:
+            s.line(f"{name} = {first} + tl.arange(0, {names.size}){axis}.to({index})")
+            s.line(f"{inside} = tl.minimum({name}, reduced - 1)" if self.masked else f"{inside} = {name}")
+        if self.masked:
+            s.line(f"{names.valid} = tl.broadcast_to({names.number} < stop, {names.pairs})")
+        self._stage("column")
+
+    # ------------------------------------------------------------------ terms
+    def terms(self) -> None:
         """Compute the components of the terms that this program reduces, and bind the leaves that stand for them."""
-        if self.tile.dots:
-            self._dots()
-        for named, term in zip(self.term_leaves, self.kernel.terms, strict=True):
-            if term.dim == 1 or self.plan.blocks == 1:
-                places: list[int | Expr] = list(range(term.dim))
-            else:
-                first = loop_var(COMPONENT_LOOP) * self.plan.block
-                places = [self._clipped(first + d, term.dim - 1) for d in range(self.plan.block)]
-            for d, place in enumerate(places):
-                value = self.source(self.scalars.at(term, place))
-                self.source.bind(self.scalars.at(named, d), value)
-        self.source.bind(self.scalars.at(self.column_leaf, 0), "col")
+        for k, (named, term) in enumerate(zip(self.term_leaves, self.kernel.terms, strict=True)):
+            if self.plan.wide is not None and k == self.plan.wide.term:
+                continue  # folded.py multiplies its two parts
+            for d in range(named.dim):
+                at: int | Expr = d
+                if term.dim > 1 and self.plan.blocks > 1:
+                    component, number = loop_var(COMPONENT_LOOP), const(d, "index")
+                    at = place(term.dim, self.plan.block, self.plan.blocks, component, number)
+                self.source.bind(self.scalars.at(named, d), self.source(self.scalars.at(term, at)))
+        self.source.bind(self.scalars.at(self.column_leaf, 0), self.number(self.columns.number, "col"))
 
-    def _clipped(self, place: Expr, last: int) -> Expr:
-        limit = const(last, "index")
-        return call("where", place > limit, limit, place)
-
-    # ------------------------------------------------------------------ one state per pair
-    def _pair_states(self) -> dict[Expr, str]:
-        names: dict[Expr, str] = {}
-        for slot, leaf_ in zip(self.machine.slots, self.state_leaves, strict=True):
-            for d in range(slot.dim):
-                names[self.scalars.at(leaf_, d)] = f"pair_{slot.name}_{d}"
-        self._reset(names, [True] * len(self.machine.slots))
-        return names
-
-    def _reset(self, names: dict[Expr, str], chosen: list[bool]) -> None:
-        for slot, leaf_, wanted in zip(self.machine.slots, self.state_leaves, chosen, strict=True):
-            for d in range(slot.dim if wanted else 0):
-                value = self.rows.initial(slot, self.plan.type_of(slot.kind), "BN")
-                self.source.line(f"{names[self.scalars.at(leaf_, d)]} = {value}")
-
-    def _bind(self, names: dict[Expr, str]) -> None:
+    def bind(self, names: dict[Expr, str]) -> None:
         for key, name in names.items():
             self.source.bind(key, name)
 
-    def _update_pairs(self, names: dict[Expr, str]) -> None:
-        s, machine = self.source, self.machine
-        self._terms()
-        self._bind(names)
-        first = self.term_leaves[0]
-        if machine.revise is not None and machine.by_column:
-            self._replace(names, machine.revise(self.state_leaves, first, self.column_leaf))
-        elif machine.revise is not None:
-            with s.scope():
-                condition = self._some_pair()
-                with s.block(f"if {condition}:"):
-                    self._replace(names, machine.revise(self.state_leaves, first, self.column_leaf))
-        self._replace(names, machine.update(self.state_leaves, self.term_leaves, self.column_leaf))
-
-    def _some_pair(self) -> str:
+    def some_pair(self, term: Expr | None = None, of_tile: bool = True) -> str:
         """A scalar: does the guard hold for some pair of the tile?
 
         The guard of a folded block holds for a row when it holds for one of its terms: `fold` is the extremum that the
-        guard compares.
+        guard compares. `term`: what the guard is asked about, if not the first term; of_tile: are its values of pairs?
         """
         assert self.machine.guard is not None
-        guard = self.machine.guard(self.state_leaves, self.term_leaves[0])
-        names = [self.source(self.scalars.at(guard, d)) for d in range(guard.dim)]
-        masked = " & valid" if self.masked else ""
-        return f"any_pair(tl.broadcast_to(({' | '.join(names)}){masked}, (BM, BN)))"
-
-    def _replace(self, names: dict[Expr, str], new: tuple[Expr, ...]) -> None:
-        """Assign the new state of the pairs, all of it computed from the old one."""
-        s = self.source
-        assignments: list[tuple[str, str]] = []
-        with s.scope():
-            for slot, value, old in zip(self.machine.slots, new, self.state_leaves, strict=True):
-                for d in range(slot.dim if value is not old else 0):
-                    name = names[self.scalars.at(old, d)]
-                    x = f"tl.broadcast_to({s(self.scalars.at(value, d))}, (BM, BN)).to({self.plan.type_of(slot.kind)})"
-                    assignments.append((name, s.let(f"tl.where(valid, {x}, {name})" if self.masked else x)))
-        for name, value in assignments:
-            s.line(f"{name} = {value}")
-        self._bind(names)
-
-    def _flush(self, pairs: dict[Expr, str], rows: dict[Expr, str]) -> None:
-        """Fold the states of the pairs into those of the rows. Slots that the guard reads keep their values."""
-        self.rows.fold(rows, list(pairs.values()))
-        keep = self.machine.guard is not None
-        self._reset(pairs, [slot.additive or not keep for slot in self.machine.slots])
-
-    # ------------------------------------------------------------------ lists
-    def _take_best(self, names: dict[Expr, str]) -> None:
-        """While some column beats the list of some row: insert the best column of each row, and take it out."""
-        s, which = self.source, self.machine.fold
-        assert self.machine.revise is not None
-        worst = 'float("inf")' if which == "min" else 'float("-inf")'
-        self._terms()
-        self._bind(names)
-        term = s.find(self.scalars.at(self.term_leaves[0], 0))
-        with s.scope():
-            condition = self._some_pair()
-        with s.block(f"if {condition}:"):
-            full = s.let(f"tl.broadcast_to({term}, (BM, BN))")
-            seen = f"({full} == {full})" + (" & valid" if self.masked else "")
-            left = s.let(f"tl.where({seen}, {full}, {worst})")
-            columns = s.let("tl.broadcast_to(col, (BM, BN))")
-            best, place = s.fresh("best"), s.fresh("place")
-            going, last = s.fresh("going"), LAST[self.plan.index]
-
-            def search() -> None:
-                s.line(f"{best} = tl.{which}({left}, 1, keep_dims=True)")
-                s.line(f"{place} = tl.min(tl.where({left} == {best}, {columns}, {last}), 1, keep_dims=True)")
-                with s.scope():
-                    self._bind(names)
-                    s.bind(self.scalars.at(self.term_leaves[0], 0), best)
-                    guard = self.machine.guard(self.state_leaves, self.term_leaves[0])  # type: ignore[misc]
-                    test = s(self.scalars.at(guard, 0))
-                    s.line(f"{going} = any_pair({test})")
-
-            search()
-            with s.block(f"while {going}:"):
-                s.bind(self.scalars.at(self.term_leaves[0], 0), best)
-                s.bind(self.scalars.at(self.column_leaf, 0), place)
-                self.rows.replace(names, self.machine.revise(self.state_leaves, self.term_leaves[0], self.column_leaf))
-                s.line(f"{left} = tl.where({columns} == {place}, {worst}, {left})")
-                search()
-
-
-LAST = {"tl.int32": "2147483647", "tl.int64": "9223372036854775807"}
+        guard = self.machine.guard(self.state_leaves, self.term_leaves[0] if term is None else term)
+        names = " | ".join(self.source(self.scalars.at(guard, d)) for d in range(guard.dim))
+        if term is not None or not of_tile:
+            return f"any_pair({names})"
+        masked = f" & {self.columns.valid}" if self.masked else ""
+        return f"any_pair(tl.broadcast_to(({names}){masked}, {self.columns.pairs}))"

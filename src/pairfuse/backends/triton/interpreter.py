@@ -25,6 +25,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "acos": np.arccos,
     "atan": np.arctan,
     "atan2": np.arctan2,
+    "copysign": np.copysign,
     "pow": np.power,
     "erf": lambda x: _erf(x).astype(x.dtype),
     "rsqrt": lambda x: 1 / np.sqrt(x),
@@ -64,6 +65,18 @@ def fold_columns(blocks: tuple[Any, ...], axis: int, function: Any, keep_dims: b
 def any_pair(block: Any) -> bool:
     """Stands for a fold of truth values to a single one."""
     return bool(block.handle.data.any())
+
+
+def not_all_positive(block: Any) -> bool:
+    """Stands for the comparison of the smallest number, NaN included, with 0."""
+    return not bool((block.handle.data > 0).all())
+
+
+def multiply(x: Any, y: Any, acc: Any) -> Any:
+    """Stands for `tl.dot`, which the interpreter does not compute for bfloat16."""
+    tl = importlib.import_module("triton.language")
+    a, b = (v.to(tl.float32).handle.data for v in (x, y))
+    return _block(acc.handle.data + a @ b, tl.float32)
 
 
 def _block(data: Any, scalar: Any) -> Any:

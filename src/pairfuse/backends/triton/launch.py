@@ -1,7 +1,8 @@
 """Launches a Triton kernel on torch tensors: on the current stream of their device, without waiting for it.
 
-In: a program, tensors and sizes.  Out: the output tensors, filled when the stream gets there.  Nothing is copied from
-or to the host: numbers travel as arguments of the kernel.
+In: a kernel, its tile, and the shapes of its tensors.  Out: a `Launch`, which is called with the tensors, again and
+again, and fills the outputs when the stream gets there.  Nothing is copied from or to the host: numbers travel as
+arguments of the kernel.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from typing import Any
 
 from ...lower.kernel import Kernel
 from ...lower.problem import Problem, Sizes
-from .compile import Binary
-from .tile import UNROLL_FOLD, Tile, component_block, long_folds, parts_of
+from .compile import Binary, failure_text, full, refused
+from .operands import inputs_of
+from .preparation import Preparation, preparation
+from .tile import UNROLL_FOLD, Tile, component_block, dots_of, long_folds, parts_of
+from .wide import wide_of
 
 # What Triton would otherwise choose by itself, differently from version to version: a product and a sum may become one
 # fused operation, which only ever makes them more accurate.
@@ -25,21 +29,30 @@ OPTIONS = {"enable_fp_fusion": True}
 TRANSPOSED_COLUMNS = 1024
 
 
-def by_component(kernel: Kernel, tensors: Sequence[Any], sizes: Sizes) -> list[Any]:
-    """The tensors, the long vectors of the columns stored component after component.
+def moved_inputs(kernel: Kernel, tensors: Sequence[Any], sizes: Sizes) -> tuple[int, ...]:
+    """Which inputs are copied before the launch: the long vectors of the columns, to be stored by component.
 
     The lanes of a warp hold neighbouring columns: so they read neighbouring numbers. The copy costs as much as reading
     the tensor a few times, and every program reads all of it.
     """
     problem = kernel.problem
     if sizes.along(problem.over) < TRANSPOSED_COLUMNS or not long_folds(kernel):
-        return list(tensors)
-    return [
-        t.transpose(-1, -2).contiguous().transpose(-1, -2)
+        return ()
+    if dots_of(kernel, [str(t.dtype).removeprefix("torch.") for t in tensors]):
+        return ()  # matrix units read row after row
+    wide = wide_of(kernel)
+    multiplied = inputs_of(kernel, wide.right) if wide is not None else ()
+    return tuple(
+        k
+        for k, (t, v) in enumerate(zip(tensors, problem.inputs, strict=True))
         if v.param("axis") == problem.over and v.dim > UNROLL_FOLD and t.stride(-1) == 1 and 0 not in t.stride()
-        else t
-        for t, v in zip(tensors, problem.inputs, strict=True)
-    ]
+        if k not in multiplied
+    )
+
+
+def by_component(tensor: Any) -> Any:
+    """The tensor, stored component after component."""
+    return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,43 +98,134 @@ def largest_offset(tensors: Sequence[Any], problem: Problem, kept: int, dims: Se
     return largest
 
 
-def launch(
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A launch that is ready but for its tensors: what depends on their sizes and strides, and not on their numbers.
+
+    title         of the reduction, for errors
+    moved         inputs to be copied by `by_component` before
+    numbers       arguments of the kernel after the tensors
+    strides       of every input, along its rows and along its components
+    grid, parts   programs, and how many of them share the columns of a row
+    state         shape of the states that are stored: (groups, components, rows), or None where there are none
+    operands      what is made ready before the launch, for the matrix units
+    tables        of block-sparse ranges, on the device (listed.py)
+    """
+
+    title: str
+    binary: Binary
+    tile: Tile
+    moved: tuple[int, ...]
+    strides: tuple[tuple[int, int], ...]
+    numbers: tuple[int, ...]
+    grid: tuple[int]
+    merge_grid: tuple[int]
+    merge_numbers: tuple[int, ...]
+    state: tuple[int, int, int] | None
+    operands: Preparation | None = None
+    tables: tuple[Any, ...] = ()
+
+    def __call__(
+        self,
+        tensors: Sequence[Any],
+        outputs: Sequence[Any],
+        state: Any = None,
+        chunk: tuple[int, int, bool] | None = None,
+        room: dict[str, Any] | None = None,
+    ) -> None:
+        """Fill the outputs, contiguous tensors of shape (*batch, kept, dim).
+
+        state: room for the states. chunk: for the tile of a streamed problem, the numbers of the first row and column,
+        and whether these are the last columns; before, the outputs are left alone. room: the arrays of the operands, if
+        they are allocated already.
+        """
+        try:
+            self._start(tensors, outputs, state, chunk, room)
+            return
+        except Exception as error:
+            failed = failure_text(error)
+            lacking = isinstance(error, RuntimeError) and "out of memory" in str(error)
+            if failed is None and not lacking:
+                raise
+        raise full(self.title, self.tile) if failed is None else refused(self.title, self.tile, failed)
+
+    def _start(self, tensors: Sequence[Any], outputs: Sequence[Any], state: Any, chunk: Any, room: Any) -> None:
+        tile = self.tile
+        states = outputs[0] if state is None else state  # not used without states
+        arguments: list[Any] = [*outputs, states]
+        for tensor, strides in zip(tensors, self.strides, strict=True):
+            arguments += (tensor, *strides)
+        if self.operands is not None:
+            arguments += self.operands(self.binary.functions, tensors, self.strides, OPTIONS, room)
+        arguments += (*self.tables, *self.numbers)
+        if chunk is not None:
+            arguments += (chunk[0], chunk[1], int(chunk[2]))
+        self.binary.kernel[self.grid](
+            *arguments, BM=tile.rows, BN=tile.cols, num_warps=tile.warps, num_stages=tile.stages, **OPTIONS
+        )
+        if self.binary.merge is not None and (chunk is None or chunk[2]):
+            merge = self.binary.merge[self.merge_grid]
+            merge(*outputs, states, *self.merge_numbers, BM=tile.rows, num_warps=tile.warps, **OPTIONS)
+
+
+def prepare(
     binary: Binary,
     kernel: Kernel,
     tile: Tile,
     tensors: Sequence[Any],
-    outputs: Sequence[Any],
     sizes: Sizes,
-    batch: Batch,
     processors: int,
-) -> None:
-    """Fill the outputs, contiguous tensors of shape (*batch, kept, dim)."""
+    moved: tuple[int, ...] = (),
+    parts: int | None = None,
+    tables: tuple[Any, ...] = (),
+) -> Launch:
+    """The launch of tensors of these shapes and strides.
+
+    parts: of the columns, where others have chosen it. tables: of ranges, on the device.
+    """
     problem = kernel.problem
     kept, reduced = sizes.along(problem.kept), sizes.along(problem.over)
+    batch = batch_of(tensors, [v.param("axis") for v in problem.inputs], sizes.batch)
     _, blocks = component_block(kernel)
-    row_blocks = -(-kept // tile.rows)
-    programs = row_blocks * math.prod(sizes.batch) * blocks
-    parts, per_part = parts_of(tile, (programs, reduced, kept), processors)
-    state = outputs[0]  # not used without parts
-    if tile.split:
-        state = _scratch(kernel, outputs[0], math.prod(sizes.batch) * blocks * parts * kept)
-    arguments: list[Any] = [*outputs, state]
-    for tensor, leaf in zip(tensors, problem.inputs, strict=True):
-        strides = tensor.stride()
-        arguments += [tensor, 0 if leaf.param("axis") == "p" else strides[-2], strides[-1]]
-    for steps in batch.steps:
-        arguments += steps
-    arguments += [*batch.lengths, kept, reduced, row_blocks, per_part, parts]
-    binary.kernel[(programs * parts,)](*arguments, BM=tile.rows, BN=tile.cols, num_warps=tile.warps, **OPTIONS)
-    if binary.merge is not None:
-        merge = binary.merge[(programs,)]
-        merge(*outputs, state, kept, row_blocks, parts, BM=tile.rows, num_warps=tile.warps, **OPTIONS)
+    row_blocks = len(tables[0]) if tile.listed else -(-kept // tile.rows)
+    groups = math.prod(sizes.batch) * blocks
+    if parts is None:
+        parts, per_part = shared(kernel, tile, sizes, processors)
+    else:
+        per_part = -(-reduced // (parts * tile.cols)) * tile.cols
+    strides = tuple(
+        (0 if v.param("axis") == "p" else t.stride(-2), t.stride(-1))
+        for t, v in zip(tensors, problem.inputs, strict=True)
+    )
+    steps = [n for steps in batch.steps for n in steps]
+    operands = preparation(kernel, tile, batch.lengths, batch.steps, kept, reduced)
+    places = operands.operand_steps if operands is not None else ()
+    return Launch(
+        title=f"{problem.reduction} in {problem.dtype}",
+        binary=binary,
+        tile=tile,
+        moved=moved,
+        strides=strides,
+        numbers=(*steps, *batch.lengths, *places, kept, reduced, row_blocks, per_part, parts),
+        grid=(row_blocks * groups * parts,),
+        merge_grid=(row_blocks * groups,),
+        merge_numbers=(kept, row_blocks, parts),
+        state=(groups * parts, len(initial_state(kernel)), kept) if tile.split or tile.carried else None,
+        operands=operands,
+        tables=tables,
+    )
 
 
-def _scratch(kernel: Kernel, like: Any, rows: int) -> Any:
-    """Room for the states of all parts."""
-    import torch
+def shared(kernel: Kernel, tile: Tile, sizes: Sizes, processors: int) -> tuple[int, int]:
+    """Among how many programs the columns of a row are shared, and how many of them each has."""
+    kept, reduced = sizes.along(kernel.problem.kept), sizes.along(kernel.problem.over)
+    _, blocks = component_block(kernel)
+    programs = -(-kept // tile.rows) * math.prod(sizes.batch) * blocks
+    return parts_of(tile, (programs, reduced, kept), processors)
 
+
+def initial_state(kernel: Kernel) -> list[float]:
+    """The state over no column, as it is stored: the components of all slots."""
     block, _ = component_block(kernel)
     machine = kernel.problem.machine(tuple(1 if t.dim == 1 else block for t in kernel.terms))
-    return torch.empty(rows * sum(s.dim for s in machine.slots), dtype=torch.float64, device=like.device)
+    return [s.init for s in machine.slots for _ in range(s.dim)]

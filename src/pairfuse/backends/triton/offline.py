@@ -1,7 +1,8 @@
 """Compiles a Triton kernel for a GPU that need not be there: what its code costs in registers, spills and memory.
 
 In: a kernel, its tile, the capability of a GPU (80, 90).  Out: a `Report` for each function of the module.  Used by the
-tests, and to see what a tile costs before there is a GPU to measure it on.
+tests, and to see what a tile costs before there is a GPU to measure it on.  Times are not among the figures: the
+instructions of the loop over the columns are the nearest to them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import importlib
 import re
 import subprocess
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from ...lower.kernel import Kernel
 from .compile import run_text
 from .emit import emit_kernel
 from .launch import OPTIONS
+from .operands import LINES, SAMPLE, operands
+from .preparation import WARPS
 from .tile import UNROLL_FOLD, Tile, long_folds
 
 POINTERS = {"float32": "*fp32", "float64": "*fp64", "float16": "*fp16", "bfloat16": "*bf16"}
@@ -25,25 +29,39 @@ POINTERS = {"float32": "*fp32", "float64": "*fp64", "float16": "*fp16", "bfloat1
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one function needs on the GPU, by thread and by program, and the number of its PTX instructions."""
+    """What one function needs on the GPU, by thread and by program, and the number of its instructions.
+
+    loop   instructions of the loop over the column tiles, without those of the loops inside of it; 0 if there is none
+    """
 
     registers: int
     spilled_bytes: int
     shared_bytes: int
     instructions: int
+    loop: int
+    seconds: float
 
 
 def reports(kernel: Kernel, tile: Tile, capability: int, storage: str | None = None) -> dict[str, Report]:
-    """The cost of `kernel` and, where there is one, `merge`. `storage`: type of the arrays, if not the problem's."""
+    """The cost of all functions of the module. `storage`: type of the arrays, if not the problem's."""
     module = run_text(emit_kernel(kernel, tile))
+    multiples = frozenset(f"s{k}" for k, v in enumerate(kernel.problem.inputs) if v.dim % 16 == 0)
     found = {
         "kernel": _report(
-            module["kernel"], _signature(kernel, tile, storage), _constants(kernel, tile), tile, capability
+            module["kernel"], _signature(kernel, tile, storage), _constants(kernel, tile), tile, capability, multiples
         )
     }
     if "merge" in module:
         signature = {n: t for n, t in _signature(kernel, tile, storage).items() if n.startswith("out") or n in MERGE}
         found["merge"] = _report(module["merge"], signature, {"BM": tile.rows}, tile, capability)
+    for o in operands(kernel, tile):
+        for name, block in ((f"centre{o.number}", SAMPLE), (f"prepare{o.number}", LINES)):
+            if name in module:
+                signature, constants = _signature(kernel, tile, storage), _constants(kernel, tile)
+                signature |= {f"middle{k.number}": "*fp32" for k in operands(kernel, tile)} | {"n_lines": "i32"}
+                signature |= {f"steps{r}": "i32" for r in range(tile.batch_rank)}
+                own = replace(tile, warps=WARPS)
+                found[name] = _report(module[name], signature, constants | {"BM": block}, own, capability)
     return found
 
 
@@ -56,11 +74,16 @@ def _signature(kernel: Kernel, tile: Tile, storage: str | None) -> dict[str, str
     real = POINTERS[storage or problem.dtype]
     number = "i64" if tile.wide else "i32"
     kinds = {f"out{k}": "*i64" if kind == "index" else real for k, (_, kind) in enumerate(problem.record.outputs)}
-    kinds["state"] = "*fp64" if tile.split else kinds["out0"]
+    kinds["state"] = "*fp64" if tile.split or tile.carried else kinds["out0"]
     for k in range(len(problem.inputs)):
         kinds |= {f"in{k}": real, f"s{k}": number, f"c{k}": number}
     kinds |= {f"b{k}_{r}": "i64" for k in range(len(problem.inputs)) for r in range(tile.batch_rank)}
     kinds |= {f"nb{r}": "i32" for r in range(tile.batch_rank)}
+    for o in operands(kernel, tile):
+        kinds |= {name: f"*{kind}" for name, (kind, _) in o.arrays.items()}
+        kinds |= {f"q{o.number}_{r}": "i64" for r in range(tile.batch_rank)}
+    kinds |= {"first_row": number, "first_col": number, "last": "i32"} if tile.carried else {}
+    kinds |= {"tiles": "*i64", "intervals": "*i64"} if tile.listed else {}
     return kinds | {"kept": number, "reduced": number, "row_blocks": "i32", "per_part": number, "parts": "i32"}
 
 
@@ -68,26 +91,46 @@ def _constants(kernel: Kernel, tile: Tile) -> dict[str, int]:
     """Compile-time arguments: the components of the arrays are adjacent, or the rows where launch.py transposes."""
     found = {"BM": tile.rows, "BN": tile.cols}
     for k, v in enumerate(kernel.problem.inputs):
-        moved = long_folds(kernel) and v.param("axis") == kernel.problem.over and v.dim > UNROLL_FOLD
+        plain = not tile.dots and not tile.sums
+        moved = plain and long_folds(kernel) and v.param("axis") == kernel.problem.over and v.dim > UNROLL_FOLD
         found[f"s{k}" if moved else f"c{k}"] = 1
+        if v.dim == 1:
+            found |= {f"s{k}": 1, f"c{k}": 1}
     return found
 
 
-def _report(function: Any, signature: dict[str, str], constants: dict[str, int], tile: Tile, capability: int) -> Report:
+def _report(
+    function: Any,
+    signature: dict[str, str],
+    constants: dict[str, int],
+    tile: Tile,
+    capability: int,
+    multiples: frozenset[str] = frozenset(),
+) -> Report:
+    """The cost of one function. `multiples`: numbers that are multiples of 16, which Triton sees at a launch, too."""
     triton, compiler = importlib.import_module("triton"), importlib.import_module("triton.compiler")
     gpu = importlib.import_module("triton.backends.compiler").GPUTarget
     order = [n for n in function.arg_names if n in signature or n in constants]
     full = {n: "constexpr" if n in constants else signature[n] for n in order}
-    source = compiler.ASTSource(fn=function, signature=full, constexprs=constants)
+    # as torch allocates arrays: Triton finds out at a launch
+    aligned = [["tt.divisibility", 16]]
+    attributes = {(k,): aligned for k, n in enumerate(order) if full[n].startswith("*") or n in multiples}
+    constants = {n: constants[n] for n in order if n in constants}
+    source = compiler.ASTSource(fn=function, signature=full, constexprs=constants, attrs=attributes)
     target = gpu("cuda", capability, 32)
-    compiled: Any = triton.compile(source, target=target, options={"num_warps": tile.warps, **OPTIONS})
-    registers, spilled = _assembled(compiled.asm["ptx"], capability)
-    lines = [line for line in compiled.asm["ptx"].splitlines() if line.startswith("\t") and not line.startswith("\t.")]
-    return Report(registers, spilled, compiled.metadata.shared, len(lines))
+    start = time.perf_counter()
+    options = {"num_warps": tile.warps, "num_stages": tile.stages, **OPTIONS}
+    compiled: Any = triton.compile(source, target=target, options=options)
+    seconds = time.perf_counter() - start
+    registers, spilled, code = _assembled(compiled.asm["ptx"], capability)
+    return Report(registers, spilled, compiled.metadata.shared, len(code), _loop(code), round(seconds, 2))
 
 
-def _assembled(ptx: str, capability: int) -> tuple[int, int]:
-    """Registers and bytes spilled, as NVIDIA's assembler, which comes with Triton, reports them."""
+def _assembled(ptx: str, capability: int) -> tuple[int, int, list[str]]:
+    """Registers, bytes spilled, and instructions, as NVIDIA's assembler, which comes with Triton, makes them.
+
+    Of an instruction, its text, or the label that stands before it.
+    """
     assembler = importlib.import_module("triton.backends.nvidia.compiler").get_ptxas(capability).path
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "kernel.ptx"
@@ -102,8 +145,36 @@ def _assembled(ptx: str, capability: int) -> tuple[int, int]:
             str(Path(folder) / "kernel.cubin"),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+        tools = [Path(assembler).with_name("nvdisasm"), "-c", Path(folder) / "kernel.cubin"]
+        listed = subprocess.run(tools, capture_output=True, text=True, check=True).stdout
     said = done.stdout + done.stderr
     registers = re.search(r"Used (\d+) registers", said)
     spills = [int(n) for n in re.findall(r"(\d+) bytes spill", said)]
     assert registers is not None, said
-    return int(registers[1]), sum(spills)
+    code = re.findall(r"^\s*(\.L\w+:|/\*[0-9a-f]{4,}\*/\s+[^;]*;)", listed, re.M)
+    return int(registers[1]), sum(spills), code
+
+
+def _loop(code: list[str]) -> int:
+    """Instructions of the loop over the column tiles: the innermost that multiplies matrices, or the longest one."""
+    labels = {line.rstrip(":"): k for k, line in enumerate(code) if line.endswith(":")}
+    found: list[tuple[int, int]] = []
+    for k, line in enumerate(code):
+        target = re.search(r"BRA.*`\((\.L\w+)\)", line)
+        if target and labels.get(target[1], k) < k:
+            found.append((labels[target[1]], k))
+
+    def holds(loop: tuple[int, int], what: str) -> bool:
+        return any(what in line for line in code[loop[0] : loop[1]])
+
+    loops = [x for x in found if holds(x, "MMA")] or [
+        x for x in found if not any(x[0] < y[0] and y[1] < x[1] for y in found)
+    ]
+    if not loops:
+        return 0
+
+    def own(loop: tuple[int, int]) -> int:
+        inside = {k for x in found if loop[0] <= x[0] and x[1] <= loop[1] and x != loop for k in range(x[0], x[1] + 1)}
+        return sum(not code[k].endswith(":") for k in range(loop[0], loop[1] + 1) if k not in inside)
+
+    return max(map(own, loops))

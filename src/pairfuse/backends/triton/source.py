@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from ...errors import CompileError
 from ...ir.expr import Expr
-from ...lower.scalar import free_loops, invariants, loop_var
+from ...lower.scalar import Scalarizer, free_loops, invariants, loop_var
 
 Resolver = Callable[[Expr], str]
 
@@ -21,6 +21,9 @@ Resolver = Callable[[Expr], str]
 # Elsewhere, and for all other functions, the templates of the table name the device library.
 # (tl.exp and tl.exp2 keep subnormal results, at 3 instructions each; these flush them to 0.)
 FAST_FLOAT32 = {"exp": "libdevice.fast_expf({0})", "sqrt": "tl.sqrt({0})"}
+
+# Loop variables from this number on are blocks of components, and no loops (plan.py).
+BLOCKS = 1000
 
 # Components per turn of a loop: their addresses differ by constants, and those of a row are loaded together.
 UNROLLED = 4
@@ -30,20 +33,32 @@ class Source:
     """Lines of one kernel under construction, and the names of the values known in the current scope.
 
     real, index   Triton's names of the types
+    resolve       writes a leaf
+    shape         of the block of a value, as Triton writes it
     scalar        are values single numbers? So they are in a function that folds blocks.
     """
 
-    def __init__(
-        self, real: str, index: str, resolve: Resolver, spans: Callable[[Expr], set[str]], scalar: bool = False
-    ):
+    def __init__(self, real: str, index: str, resolve: Resolver, shape: Callable[[Expr], str], scalar: bool = False):
         self.real, self.index = real, index
         self.lines: list[str] = []
         self.indent = 1
-        self.resolve, self.spans, self.scalar = resolve, spans, scalar
+        self.resolve, self.shape, self.scalar = resolve, shape, scalar
+        self.unrolled = UNROLLED
+        self.fold: Callable[[str, str], str] | None = None  # writes a fold of the columns of a tile
         self.scopes: list[dict[Expr, str]] = [{}]
         self.loops: dict[int, str] = {}
         self._free: dict[Expr, frozenset[int]] = {}
+        self._scalars: dict[int, Scalarizer] = {}
         self._count = 0
+
+    # ------------------------------------------------------------------ definitions
+    def scalars_here(self, unroll_fold: int) -> Scalarizer:
+        """For a definition that is written inside of the loops that are open: its own loops get other numbers."""
+        depth = 1 + max((d for d in self.loops if d < BLOCKS), default=-1)
+        if depth not in self._scalars:
+            self._scalars[depth] = Scalarizer(unroll_fold=unroll_fold)
+            self._scalars[depth].depth = depth
+        return self._scalars[depth]
 
     # ------------------------------------------------------------------ lines and scopes
     def line(self, text: str) -> None:
@@ -117,8 +132,9 @@ class Source:
         if node.name in ("component", "component_at", "index"):
             return self.resolve(node)
         args = [self._known(a) for a in node.args]
-        if node.name == "fold_columns":  # a pair has a state of its own: its block is one column
-            return args[0]
+        if node.name == "fold_columns":
+            # where a pair has a state of its own, its block is one column
+            return args[0] if self.fold is None else self.fold(node.param("fold"), args[0])
         return self.let(self._applied(node, args))
 
     def _known(self, node: Expr) -> str:
@@ -150,13 +166,12 @@ class Source:
         fold, size, depth = node.param("fold"), node.param("size"), node.param("depth")
         (body,) = node.args
         self.hoist(body, depth)
-        spans = self.spans(body)
-        shape = f"({'BM' if 'row' in spans else 1}, {'BN' if 'column' in spans else 1})"
+        shape = self.shape(body)
         worst = {"sum": "0", "min": 'float("inf")', "max": 'float("-inf")'}[fold.removeprefix("arg")]
         acc = self.let(f"tl.full({shape}, {worst}, {self.real})")
         place = self.let(f"tl.full({shape}, 0, {self.index})") if fold.startswith("arg") else ""
         index = self.fresh("d")
-        with self.block(f"for {index} in tl.range(0, {size}, loop_unroll_factor={UNROLLED}):"):
+        with self.block(f"for {index} in tl.range(0, {size}, loop_unroll_factor={self.unrolled}):"):
             self.loops[depth] = index
             x = self(body)
             if fold == "sum":

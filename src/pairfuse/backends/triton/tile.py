@@ -12,23 +12,33 @@ about 130 registers, so that 16 warps fit on a processor, and nothing spilled.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...dtypes import STORED
 from ...ir.expr import Expr, toposort
+from ...lower.contract import DOT, SHORTEST, contractions
 from ...lower.index_range import fits_32_bits
 from ...lower.kernel import Kernel
 from ...lower.problem import Sizes
+from .wide import wide_of
 
 # Components of the result that one program computes: with 8 accumulators per pair, 8 pairs fill 64 registers.
 COMPONENTS = 8
+# The same beside products of matrices, which give a thread the columns of 16 or 32 pairs: 8 components of them spill.
+COMPONENTS_OF_PRODUCTS = 4
 # Rows of 4096 columns are not worth sharing among programs: a part should last longer than a launch.
 SPLIT_COLUMNS = 4096
-# Are inner products of long vectors given to the matrix units? Not before a GPU has measured it: what Triton 3.9 makes
-# of it for sm_90 holds 241 to 255 registers, spills on tiles of 64 x 64, and took 180 seconds to compile for one of
-# 32 x 32 (docs/gpu.md).
-MATRIX_UNITS = False
-# Shorter inner products would leave the smallest matrix unit idle.
-SHORTEST_DOT = 16
+# Matrix units multiply blocks of 16 rows at least.
+FEWEST_ROWS = 16
+# Components of a wide sum that one program computes: the state in 64 bits of 64 rows by 128 components is 64 registers
+# of 8 warps.
+WIDEST = 128
+# Squared distances of shorter vectors are computed by differences where the accuracy is strict: for them, dots.py would
+# do it anyway in most tiles. Of points at random, 2 <x, y> is beyond (1 - TAU) S in one of 10,000 pairs of vectors of
+# length 48, in one of 100,000 of length 56, in one of a million of length 64; and a tile has some 8,000 pairs.
+SHORTEST_DISTANCE = 56
+SHORTEST_STORED_DISTANCE = 32
 UNROLL_FOLD = 8  # sums over more components are loops
 # Programs per processor below which a device is not busy: 4 programs of 4 warps are a quarter of its warps.
 BUSY = 4
@@ -39,6 +49,8 @@ LONGEST_MERGED_LIST = 16
 # Column tiles whose terms are added in the type of the data, before the sum is added to one of 64 bits.
 FLUSH = 64
 FLUSH_COSTLY = 128  # the same where that takes exponentials (logsumexp)
+FLUSH_MATRICES = 16  # the same for tiles of matrix units, which cut the sums that they round
+PADDING = 64  # operands may be longer than the vectors by this much
 FIRST_WIDE = 2**31 - 2**16
 
 
@@ -52,7 +64,12 @@ class Tile:
     batch_rank   number of batch axes that the kernel sees (adjacent ones are joined where the strides allow)
     wide         are row and column numbers, and offsets, of 64 bits?
     flush        column tiles between two flushes of the partial sums
-    dots         are inner products of long vectors computed by the matrix units?
+    dots         what inner products and squared distances are multiplied from by the matrix units: "split", "rounded",
+                 "stored" operands (operands.py); "" where they are computed component by component
+    sums         what the vectors of a wide sum are multiplied from: "parts" (operands.py), or as they are "stored"
+    stages       column tiles whose operands are in shared memory: one is multiplied, the others are on their way
+    carried      do the columns come in chunks, one launch after the other, that read and keep the states of the rows?
+    listed       are rows, and the intervals of columns that they visit, read from tables (listed.py)?
     """
 
     rows: int
@@ -62,7 +79,11 @@ class Tile:
     batch_rank: int = 0
     wide: bool = False
     flush: int = FLUSH
-    dots: bool = False
+    dots: str = ""
+    sums: str = "parts"
+    stages: int = 2
+    carried: bool = False
+    listed: bool = False
 
 
 def is_list(kernel: Kernel) -> bool:
@@ -73,7 +94,11 @@ def is_list(kernel: Kernel) -> bool:
 def component_block(kernel: Kernel) -> tuple[int, int]:
     """Components of the result that one program computes, and the number of such blocks."""
     width = max(t.dim for t in kernel.terms)
-    blocks = width if kernel.machine.by_column else -(-width // COMPONENTS)
+    if wide_of(kernel) is not None:
+        block = min(WIDEST, 1 << (width - 1).bit_length())
+        return block, -(-width // block)
+    most = COMPONENTS_OF_PRODUCTS if dots_of(kernel, ()) else COMPONENTS
+    blocks = width if kernel.machine.by_column else -(-width // most)
     return -(-width // blocks), blocks
 
 
@@ -83,38 +108,78 @@ def long_folds(kernel: Kernel) -> bool:
     return any("fold" in n.op.traits and n.args[0].dim > UNROLL_FOLD and len(n.axes) == 2 for n in nodes)
 
 
-def inner_products(kernel: Kernel) -> list[tuple[Expr, Expr, Expr]]:
-    """(node, row vector, column vector) of the inner products of long vectors in the terms."""
-    found: list[tuple[Expr, Expr, Expr]] = []
-    row, column = frozenset({kernel.problem.kept}), frozenset({kernel.problem.over})
-    for n in toposort(*kernel.terms):
-        if n.name == "sum_d" and n.dim == 1 and n.args[0].name == "mul" and n.args[0].dim >= SHORTEST_DOT:
-            a, b = n.args[0].args
-            if a.dim == b.dim and {a.axes, b.axes} == {row, column}:
-                found.append((n, a, b) if a.axes == row else (n, b, a))
-    return found
+def worth(kernel: Kernel, node: Expr, stored: bool) -> bool:
+    """Is a contraction given to the matrix units?"""
+    if kernel.problem.fast or node.param("form") == DOT:
+        return node.args[0].dim >= SHORTEST
+    return node.args[0].dim >= (SHORTEST_STORED_DISTANCE if stored else SHORTEST_DISTANCE)
 
 
-def choose(kernel: Kernel, sizes: Sizes, batch_rank: int, largest_offset: int, processors: int) -> Tile:
-    """The tile for a problem, its sizes and a device with this many processors."""
+def stored_type(kernel: Kernel, node: Expr, types: Sequence[str]) -> str:
+    """The type of 16 bits in which a field is stored that is an input; "" for all others."""
+    found = kernel.definition(node)
+    kind = str(types[found.param("slot")]) if found.name == "input" and types else ""
+    return kind if kind in STORED else ""
+
+
+def dots_of(kernel: Kernel, types: Sequence[str]) -> str:
+    """What the matrix units multiply for the contractions of the terms (`Tile.dots`)."""
+    problem = kernel.problem
+    nodes = contractions(*kernel.terms)
+    if problem.dtype != "float32" or not nodes or (kernel.machine.by_column and kernel.terms[0].dim > 1):
+        return ""
+    kinds = [tuple(stored_type(kernel, a, types) for a in n.args) for n in nodes]
+    if all(a and a == b for a, b in kinds) and any(worth(kernel, n, True) for n in nodes):
+        return "stored"
+    return ("rounded" if problem.fast else "split") if any(worth(kernel, n, False) for n in nodes) else ""
+
+
+def sums_of(kernel: Kernel, types: Sequence[str]) -> str:
+    """What the vectors of a wide sum are multiplied from (`Tile.sums`).
+
+    Numbers of pairs may be larger than float16 can hold, so that only bfloat16 is multiplied as it is stored.
+    """
+    wide = wide_of(kernel)
+    if wide is not None and stored_type(kernel, wide.right, types) == "bfloat16":
+        return "stored"
+    return "parts"
+
+
+def kept_by_row(kernel: Kernel, tile: Tile) -> bool:
+    """Is there a state per row only, renewed once per tile (folded.py)?"""
+    folds = kernel.problem.reduction != "prod"  # Triton folds sums, minima and maxima by itself
+    return wide_of(kernel) is not None or (bool(tile.dots) and folds and not is_list(kernel))
+
+
+def choose(
+    kernel: Kernel,
+    sizes: Sizes,
+    batch_rank: int,
+    largest_offset: int,
+    processors: int,
+    types: Sequence[str] = (),
+) -> Tile:
+    """The tile for a problem, its sizes, the types of its tensors, and a device with this many processors."""
     problem = kernel.problem
     kept, reduced = sizes.along(problem.kept), sizes.along(problem.over)
-    dots = MATRIX_UNITS and problem.dtype == "float32" and bool(inner_products(kernel))
-    rows, cols, warps = _dot_shape(kernel) if dots else _shape(kernel)
-    while (
-        rows > (SHORTEST_DOT if dots else 1) and rows >= 2 * kept
-    ):  # few rows: the same number of pairs in more columns
-        rows, cols = rows // 2, min(2 * cols, 1024)
+    dots, sums = dots_of(kernel, types), sums_of(kernel, types)
+    matrices = bool(dots) or wide_of(kernel) is not None
+    rows, cols, warps = _matrix_shape(kernel, dots, sums) if matrices else shape_without_matrices(kernel)
+    fewest = FEWEST_ROWS if matrices else 1
+    while rows > fewest and rows >= 2 * kept:  # few rows: the same number of pairs in more columns
+        rows, cols = rows // 2, min(2 * cols, 256 if matrices else 1024)
     _, blocks = component_block(kernel)
     programs = -(-kept // rows) * math.prod(sizes.batch) * blocks
     merged = dict(problem.params).get("K", 0) <= LONGEST_MERGED_LIST
     split = merged and programs < BUSY * processors and reduced >= SPLIT_COLUMNS
-    wide = max(kept, reduced, largest_offset) >= FIRST_WIDE or not fits_32_bits(problem.formulas)
+    longest = max((n.args[0].dim for n in contractions(*kernel.terms)), default=0) if dots else 1
+    far = max(kept, reduced) * (longest + PADDING)
+    wide = max(kept, reduced, largest_offset, far) >= FIRST_WIDE or not fits_32_bits(problem.formulas)
     flush = FLUSH if kernel.machine.guard is None else FLUSH_COSTLY
-    return Tile(rows, cols, warps, split, batch_rank, wide, flush, dots)
+    return Tile(rows, cols, warps, split, batch_rank, wide, FLUSH_MATRICES if matrices else flush, dots, sums)
 
 
-def _shape(kernel: Kernel) -> tuple[int, int, int]:
+def shape_without_matrices(kernel: Kernel) -> tuple[int, int, int]:
     """Rows, columns and warps.
 
     Where a test over all pairs of the tile decides whether a costly step is taken (logsumexp, lists), a program is one
@@ -134,13 +199,9 @@ def _shape(kernel: Kernel) -> tuple[int, int, int]:
     return rows, 128, 4
 
 
-def _dot_shape(kernel: Kernel) -> tuple[int, int, int]:
-    """The same where matrix units compute the terms: they give a thread two numbers of each of several rows."""
-    if is_list(kernel):
-        return 16, 128, 4
-    block, _ = component_block(kernel)
-    per_pair = sum(min(s.dim, block) for s in kernel.slots)
-    return (32, 64, 4) if per_pair <= 2 else (16, 64, 4)
+def _matrix_shape(kernel: Kernel, dots: str, sums: str) -> tuple[int, int, int]:
+    """The same where matrix units multiply: they give a thread a few numbers of each of two rows or more."""
+    return 64, 64, 4
 
 
 def parts_of(tile: Tile, sizes: tuple[int, int, int], processors: int) -> tuple[int, int]:

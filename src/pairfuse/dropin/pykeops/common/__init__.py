@@ -1,0 +1,1 @@
+"""`pykeops.common`: what programs use of the parts that both bindings share."""

@@ -1,0 +1,1 @@
+"""`pykeops.numpy.lazytensor`."""

@@ -1,0 +1,5 @@
+"""`pykeops.torch.generic.generic_ops`: formula strings in short."""
+
+from pairfuse.torch import generic_argkmin, generic_argmin, generic_logsumexp, generic_sum
+
+__all__ = ["generic_argkmin", "generic_argmin", "generic_logsumexp", "generic_sum"]
