@@ -123,6 +123,26 @@ def test_small_parts_of_common() -> None:
     """)
 
 
+def test_kernel_solve() -> None:
+    """The optional arguments have another order in each of PyKeOps' two classes."""
+    run("""
+        import numpy as np, torch
+        from pykeops.numpy import KernelSolve as on_arrays
+        from pykeops.torch import KernelSolve as on_tensors
+        from pykeops.numpy.operations import KernelSolve as same_on_arrays
+        from pykeops.torch.operations import KernelSolve as same_on_tensors
+        assert on_arrays is same_on_arrays and on_tensors is same_on_tensors
+        x, b = np.random.default_rng(0).random((30, 2)), np.random.default_rng(1).random((30, 3))
+        dense = np.exp(-((x[:, None] - x) ** 2).sum(-1)) + 0.1 * np.eye(30)
+        text, aliases = "Exp(-SqDist(x, y)) * b", ["x = Vi(2)", "y = Vj(2)", "b = Vj(3)"]
+        u = on_arrays(text, aliases, "b", 1, "float64", None, "auto", False)(x, x, b, alpha=0.1, eps=1e-11)
+        np.testing.assert_allclose(u, np.linalg.solve(dense, b), atol=1e-8)
+        t, c = torch.tensor(x), torch.tensor(b)
+        v = on_tensors(text, aliases, "b", 1, "auto", True, "block_sum")(t, t, c, alpha=0.1, eps=1e-11)
+        np.testing.assert_allclose(v, u, atol=1e-8)
+    """)
+
+
 def test_dense_kernels() -> None:
     run("""
         import numpy as np, torch

@@ -112,7 +112,7 @@ ORDER = np.argsort(D2, 1)
 W = np.abs(points(7, 3)) + 0.1
 DISTANCES = x.sqdist(y)
 WEIGHTED = np.exp(-D2) @ W
-AXIS = {"axis": 1}
+GRAM, MATRIX = (-x.sqdist(Vj(X))).exp(), np.exp(-((XD - X) ** 2).sum(-1))
 # A reduction over j and its dense value; those with the suffix _reduction are compared with those without.
 REDUCED: dict[str, tuple[Callable[..., Any], Any]] = {
     "sum": (DISTANCES.sum, total(D2)), "min": ((x - y).min, (XD - YD).min(1)), "max": ((x - y).max, (XD - YD).max(1)),
@@ -142,6 +142,7 @@ REDUCED: dict[str, tuple[Callable[..., Any], Any]] = {
         lambda **o: (-DISTANCES).sumsoftmaxweight_reduction(Vj(W), **o), WEIGHTED / total(np.exp(-D2))),
     "matvec": (lambda **_: DISTANCES.matvec(B), D2 @ B), "rmatvec": (lambda **_: DISTANCES.rmatvec(S), D2.T @ S),
     "K @ v": (lambda **_: DISTANCES @ B, D2 @ B),
+    "solve": (lambda **_: GRAM.solve(Vi(S), alpha=0.1, eps=1e-13), np.linalg.solve(MATRIX + 0.1 * np.eye(5), S)),
 }  # fmt: skip
 
 

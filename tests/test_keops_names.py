@@ -30,7 +30,7 @@ def test_every_name_has_a_state() -> None:
     for section, name in NAMES:
         state, note = TABLES[section][name]
         assert state in STATES, (section, name, state)
-        assert note or state in ("same", "more", "planned"), f"{name}: {state} needs a reason"
+        assert note or state in ("same", "more"), f"{name}: {state} needs a reason"
 
 
 # ---------------------------------------------------------------------- the page and the library
@@ -64,7 +64,7 @@ def is_there(section: str, name: str) -> bool:
 @pytest.mark.parametrize(("section", "name"), [n for n in NAMES if n[0] != "Packages"], ids=lambda v: v.split()[0])
 def test_the_page_is_right_about(section: str, name: str) -> None:
     state, _ = TABLES[section][name]
-    if state in ("no", "planned"):
+    if state == "no":
         assert not is_there(section, name), f"{name} is there: docs/coming-from-keops.md says {state!r}"
     else:
         assert is_there(section, name)
@@ -95,7 +95,7 @@ print(json.dumps({name: is_there(name) for name in json.loads(sys.argv[1])}))
     done = subprocess.run([sys.executable, "-c", code, json.dumps(names)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    assert found == {name: TABLES["Packages"][name][0] not in ("no", "planned") for name in names}
+    assert found == {name: TABLES["Packages"][name][0] != "no" for name in names}
 
 
 def test_every_name_of_the_library_is_on_the_page() -> None:

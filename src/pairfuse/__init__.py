@@ -11,11 +11,13 @@ import importlib
 from .config import Config, config
 from .errors import (
     CompileError,
+    ConvergenceWarning,
     DtypeError,
     FormulaError,
     KeywordError,
     PairfuseError,
     ShapeError,
+    SolverError,
     SymbolicError,
     UnsupportedError,
 )
@@ -41,11 +43,13 @@ def install_as_pykeops() -> None:
 __all__ = [
     "CompileError",
     "Config",
+    "ConvergenceWarning",
     "DtypeError",
     "FormulaError",
     "KeywordError",
     "PairfuseError",
     "ShapeError",
+    "SolverError",
     "SymbolicError",
     "UnsupportedError",
     "__version__",

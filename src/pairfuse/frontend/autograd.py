@@ -32,7 +32,8 @@ from .selected import selection
 from .selected_terms import with_index
 from .space import Space
 from .tangents import tangent_pass
-from .torch_operator import Call, operator_call, run, with_leading_axis
+from .torch_batched import with_leading_axis
+from .torch_operator import Call, operator_call, run
 
 Tensor = torch.Tensor
 
@@ -44,7 +45,7 @@ def evaluate(problem: Problem, bindings: Bindings, space: Space, settings: Setti
     used = len(input_axes(problem))  # the last ones may have dropped out of the formula
     if space.on_gpu:
         settings = gpu_settings(settings, space.device or "")
-    tensors = [_tensor(b, problem.dtype, space.device) for b in bindings[:used]]
+    tensors = [tensor_of(b, problem.dtype, space.device) for b in bindings[:used]]
     results = reduce_tensors(Call(problem, sizes_of(space), settings), tensors)[:visible]
     stored = dtype_of(space)
     if stored != problem.dtype:  # 16 bits on a GPU: derivatives of all orders are computed in 32
@@ -52,7 +53,7 @@ def evaluate(problem: Problem, bindings: Bindings, space: Space, settings: Setti
     return results
 
 
-def _tensor(binding: Binding, dtype: str, device: str | None) -> Tensor:
+def tensor_of(binding: Binding, dtype: str, device: str | None) -> Tensor:
     """The data of an input as a tensor of the type of the problem, on the device of the others."""
     if type(binding.data) is tuple:
         if device is None or device == "cpu":

@@ -220,5 +220,6 @@ def formula_text(x: Lazy) -> str:
     if symbols := x._space.symbols:
         rest = count(symbols[-1].ind + 1)
         slots = [b.data.ind if type(b.data) is Symbol else next(rest) for b in x._bindings]
+        slots.append(next(rest))  # the unknown of a linear system has no binding
         expr = renumbered(expr, tuple(slots))
     return to_text(expr, separator="; ")

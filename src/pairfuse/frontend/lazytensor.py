@@ -28,6 +28,7 @@ from .methods import install
 from .ranges import as_given, set_on
 from .reduce import joined, of_pairs, over_of, problem_of
 from .reductions import record_of
+from .solve import LinearSystems
 from .space import Space, Symbol
 from .symbolic import CATEGORIES
 from .torch_function import torch_function
@@ -37,7 +38,7 @@ from .variables import factor, parts
 T = TypeVar("T", bound="LazyTensor")
 
 
-class LazyTensor(LinearOperator, Calculus, ValueAndGrad):
+class LazyTensor(LinearOperator, LinearSystems, Calculus, ValueAndGrad):
     """A symbolic tensor of shape (*batch, M, N, D): a formula in variables x_i, y_j and parameters.
 
     Operations only extend the formula; a reduction over i or j computes, without ever storing the M x N entries.

@@ -100,7 +100,7 @@ def _product(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]
         given = "a single number" if v.ndim == 0 else f"{rows.shape[-2]} entries along {over}, K has {count}"
         facts = [f"K: {describe(matrix)}", f"v: {describe_value(v)}"]
         raise ShapeError(message(f"{call}: v has {given}.", facts, f"v has the shape {expected}."))
-    vector = _vector(matrix, rows, over, kind)
+    vector = rows_of(matrix, rows, over, kind)
     try:
         join(matrix._space, vector._space)
     except Clash as cause:
@@ -116,7 +116,7 @@ def _summed(over: str, flat: bool, settings: Settings, terms: Lazy) -> Any:
     return result[..., 0] if flat else result
 
 
-def _vector(matrix: Lazy, rows: Any, axis: str, kind: str) -> Lazy:
+def rows_of(matrix: Lazy, rows: Any, axis: str, kind: str) -> Lazy:
     """The array (*batch, rows, E) as a variable of this axis."""
     rows = arrays.under_autocast(rows, kind)
     numbers = arrays.is_complex(rows, kind)
@@ -152,5 +152,6 @@ def _for_scipy(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, An
     result = _product(matrix, vector, over, call, options)
     if matrix._space.on_gpu:
         result = result.cpu()
-    back = np.result_type(v.dtype, np.complex64) if matrix._space.is_complex else v.dtype
+    back = v.dtype if v.dtype.kind in "fc" else np.dtype(real)
+    back = np.result_type(back, np.complex64) if matrix._space.is_complex else back
     return arrays.view(result, str(back)) if kind == arrays.TORCH else result.astype(back, copy=False)

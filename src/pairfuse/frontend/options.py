@@ -41,7 +41,7 @@ KNOWN = (
     "keepdims",
     "rec_multVar_highdim",
 )
-SUMS = ("sum", "logsumexp", "logsumexp_weight", "sumsoftmaxweight", "mean", "var", "std")
+SUMS = ("sum", "logsumexp", "logsumexp_weight", "sumsoftmaxweight", "mean", "var", "std", "solve")
 
 
 def parse(name: str, options: dict[str, Any], backend: str | None, dtype: str) -> Settings:

@@ -40,6 +40,7 @@ from . import (
     pairs,
     reduce,
     selected_terms,
+    solve,
     space,
     torch_function,
     torch_operator,
@@ -125,7 +126,7 @@ def _append(have: Bindings, more: Bindings) -> tuple[Bindings, Mapping]:
     return tuple(joined), tuple(mapping)
 
 
-def _failed(*args: Any, **kwargs: Any) -> Any:
+def _end_of_graph(*args: Any, **kwargs: Any) -> Any:
     """An error message is being put together: tracing ends, and the user's line is run as it is written."""
     torch._dynamo.graph_break()
 
@@ -160,7 +161,9 @@ def register() -> None:
     for function, twin in TWINS:
         torch.compiler.substitute_in_graph(function)(twin)
     for function in WORDS_OF_ERRORS:
-        torch.compiler.substitute_in_graph(function, skip_signature_check=True)(_failed)  # type: ignore[arg-type]
+        torch.compiler.substitute_in_graph(function, skip_signature_check=True)(_end_of_graph)  # type: ignore[arg-type]
+    # An iteration, as long as the data makes it, runs outside of the graph.
+    setattr(solve.LinearSystems, "solve", torch.compiler.disable(solve.LinearSystems.solve))  # noqa: B010
 
 
 def _fold(function: Callable[..., Any]) -> None:

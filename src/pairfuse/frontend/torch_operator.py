@@ -24,9 +24,9 @@ from ..runtime.arrays import plain_tensors
 from .base import Binding
 from .evaluate import Settings, device_value, host_value, input_axes, launch
 from .ranges import as_tensors, read
+from .torch_batched import closed, is_batched, opened, with_leading_axis
 
 Tensor = torch.Tensor
-_torch: Any = torch  # for what torch does not declare
 
 
 class Call(NamedTuple):
@@ -43,7 +43,7 @@ def run(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         try:
             return compute(request, tensors)
         except RuntimeError:  # what torch says of such a tensor; asking each of them first would cost every call
-            if not any(map(_torch._C._functorch.is_legacy_batchedtensor, tensors)):
+            if not any(map(is_batched, tensors)):
                 raise
         return mapped(request, tensors)
     problem, sizes, settings = request
@@ -65,27 +65,15 @@ def compute(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def mapped(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The same for the batched tensors of `torch.autograd.grad(is_grads_batched=True)`, a vmap older than torch.func's.
-
-    The innermost mapped axis becomes the first batch axis.
-    """
-    level = torch._C._vmapmode_increment_nesting() - 1
-    torch._C._vmapmode_decrement_nesting()
+    """The same for batched tensors (torch_batched.py): the mapped axis becomes the first batch axis."""
     sizes, axes = request.sizes, input_axes(request.problem)
-    count, leading = 1, list(tensors)
-    for k, (t, axis) in enumerate(zip(tensors, axes, strict=False)):
-        if _torch._C._functorch.is_legacy_batchedtensor(t):
-            inner = _torch._remove_batch_dim(t, level, 1, 0)  # a new axis of length 1, if it is of another level
-            count = max(count, inner.shape[0])
-            leading[k] = with_leading_axis(inner, 0, len(sizes.batch) + (1 if axis == "p" else 2))
+    inner, dims, count, level = opened(tensors)
+    leading = [
+        t if dim is None else with_leading_axis(t, dim, len(sizes.batch) + (1 if axis == "p" else 2))
+        for t, dim, axis in zip(inner, dims, axes, strict=False)
+    ]
     wider = request._replace(sizes=replace(sizes, batch=(count, *sizes.batch)))
-    return tuple([_torch._add_batch_dim(o, 0, level) for o in run(wider, leading)])
-
-
-def with_leading_axis(t: Tensor, dim: int, rank: int) -> Tensor:
-    """The tensor with axis `dim` before `rank` others, of which those that it does not have are of length 1."""
-    t = t.movedim(dim, 0)
-    return t[(slice(None), *[None] * (rank + 1 - t.ndim))]
+    return tuple([closed(o, level) for o in run(wider, leading)])
 
 
 # ---------------------------------------------------------------------- problems as text

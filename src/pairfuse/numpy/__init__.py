@@ -5,12 +5,14 @@ arrays.
 """
 
 from ..frontend.genred import Genred, generic_argkmin, generic_argmin, generic_logsumexp, generic_sum
+from ..frontend.kernel_solve import KernelSolve
 from ..frontend.lazytensor import LazyTensor
 from ..frontend.public import ComplexLazyTensor, Pm, Vi, Vj, concatenate, index_i, index_j, maximum, minimum, where
 
 __all__ = [
     "ComplexLazyTensor",
     "Genred",
+    "KernelSolve",
     "LazyTensor",
     "Pm",
     "Vi",

@@ -9,6 +9,7 @@ package also registers the operator that exported programs contain, and the rule
 from importlib import import_module
 
 from ..frontend.genred import Genred, generic_argkmin, generic_argmin, generic_logsumexp, generic_sum
+from ..frontend.kernel_solve import KernelSolve
 from ..frontend.lazytensor import LazyTensor
 from ..frontend.public import ComplexLazyTensor, Pm, Vi, Vj, concatenate, index_i, index_j, maximum, minimum, where
 from ..frontend.torch_loading import when_loaded
@@ -19,6 +20,7 @@ when_loaded("torch._dynamo", lambda: import_module("pairfuse.frontend.torch_comp
 __all__ = [
     "ComplexLazyTensor",
     "Genred",
+    "KernelSolve",
     "LazyTensor",
     "Pm",
     "Vi",

@@ -13,9 +13,12 @@ from pairfuse.numpy import (
     generic_sum,
 )
 
+from .operations import KernelSolve
+
 __all__ = [
     "ComplexLazyTensor",
     "Genred",
+    "KernelSolve",
     "LazyTensor",
     "Pm",
     "Vi",

@@ -1,0 +1,5 @@
+"""`pykeops.numpy.operations`: linear systems of formula strings."""
+
+from pairfuse.numpy import KernelSolve
+
+__all__ = ["KernelSolve"]
