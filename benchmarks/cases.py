@@ -58,6 +58,8 @@ WORK: dict[str, Callable[[Case, int], float]] = {
     "logsumexp": lambda c, exp: c.D + exp + 1,
     "density_gradient": lambda c, exp: c.D + exp + 1 + 2 * c.D,
     "attention": lambda c, exp: c.D + exp + 1 + c.E,
+    # sine and cosine are two polynomials of half the degree of the exponential's range, after one reduction
+    "fourier": lambda c, exp: c.D + 2 + 2 * exp + 4,
 }
 
 CASES = (
@@ -118,6 +120,15 @@ CASES = (
         D=64,
         E=64,
         scale=64**-0.25,  # scores of standard deviation 1
+        engines=("pairfuse", "keops", "torch"),
+    ),
+    Case(
+        "fourier-d3",
+        "non-uniform Fourier transform, complex, D=3",
+        "fourier",
+        10_000,
+        10_000,
+        scale=3.0,
         engines=("pairfuse", "keops", "torch"),
     ),
     Case(

@@ -1,7 +1,7 @@
 """The arrays of a case: random, and the same in every process.
 
 In: a case and a data type. Out: x (M, D), y (N, D), and b (N, E), the right-hand side, or w (M, 1), the weights of a
-gradient. b and w are positive: no cancellation hides in a relative error.
+gradient. b and w are positive: no cancellation hides in a relative error. c (N, 1) are complex weights.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.cases import Case
 
-Arrays = dict[str, NDArray[np.floating]]
+Arrays = dict[str, NDArray[np.inexact]]
 
 
 def arrays(case: Case, dtype: str) -> Arrays:
@@ -25,4 +25,8 @@ def arrays(case: Case, dtype: str) -> Arrays:
         made["b"] = random.random((case.N, case.E), dtype=np.float32)
     if case.formula == "density_gradient":
         made["w"] = random.random((case.M, 1), dtype=np.float32)
-    return {name: array.astype(dtype) for name, array in made.items()}
+    if case.formula == "fourier":
+        parts = random.standard_normal((2, case.N, 1), dtype=np.float32)
+        made["c"] = parts[0] + 1j * parts[1]
+    types = {"f": np.dtype(dtype), "c": np.result_type(dtype, np.complex64)}
+    return {name: array.astype(types[array.dtype.kind]) for name, array in made.items()}

@@ -75,6 +75,14 @@ def attention(case: Case, x: Tensor, y: Tensor, b: Tensor) -> tuple[Tensor, ...]
     return (torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=1.0)[0, 0],)
 
 
+def fourier(case: Case, x: Tensor, y: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+    def step(rows: Tensor) -> Tensor:
+        phases = rows @ y.T
+        return torch.complex(phases.cos(), phases.sin()) @ c
+
+    return blockwise(step, x, len(y))
+
+
 DENSE: dict[str, Callable[..., tuple[Any, ...]]] = {
     "gaussian": gaussian,
     "block_sparse": block_sparse,
@@ -83,4 +91,5 @@ DENSE: dict[str, Callable[..., tuple[Any, ...]]] = {
     "argkmin": argkmin,
     "density_gradient": density_gradient,
     "attention": attention,
+    "fourier": fourier,
 }

@@ -4,7 +4,7 @@ In: the case, its arrays, the engine's outputs. Out: one number, the largest rel
 
 - Sums of positive terms and log-sum-exp: relative error of each entry (of the exponential for log-sum-exp, whose own
   value may be near zero).
-- Gradients, whose terms cancel: error relative to the largest entry.
+- Gradients and Fourier sums, whose terms cancel: error relative to the largest entry.
 - Indices: the distances of the points found against the distances of the nearest points, so that two points at equal
   distance in the engine's precision may be exchanged.
 """
@@ -25,7 +25,7 @@ ROWS = 64
 def error(case: Case, arrays: dict[str, Any], outputs: tuple[Any, ...]) -> float:
     """Largest relative error of ``outputs`` on ROWS evenly spread rows, against float64."""
     rows = np.unique(np.linspace(0, case.M - 1, ROWS).astype(int))
-    doubles = {name: array.astype(np.float64) for name, array in arrays.items()}
+    doubles = {name: array.astype(np.result_type(array, np.float64)) for name, array in arrays.items()}
     return float(ERRORS[case.formula](case, rows, outputs, **doubles))
 
 
@@ -85,6 +85,10 @@ def attention(case: Case, rows: Any, outputs: tuple[Any, ...], x: Any, y: Any, b
     return relative(outputs[0][rows], weights @ b / weights.sum(axis=1, keepdims=True))
 
 
+def fourier(case: Case, rows: Any, outputs: tuple[Any, ...], x: Any, y: Any, c: Any) -> Any:
+    return relative_to_largest(outputs[0][rows], np.exp(1j * (x[rows] @ y.T)) @ c)
+
+
 ERRORS: dict[str, Callable[..., Any]] = {
     "gaussian": gaussian,
     "block_sparse": block_sparse,
@@ -93,4 +97,5 @@ ERRORS: dict[str, Callable[..., Any]] = {
     "argkmin": nearest,
     "density_gradient": density_gradient,
     "attention": attention,
+    "fourier": fourier,
 }

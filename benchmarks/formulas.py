@@ -52,6 +52,11 @@ def attention(lazy: Any, case: Case, x: Any, y: Any, b: Any) -> tuple[Any, ...]:
     return (scores.sumsoftmaxweight(lazy(b[None, :, :]), axis=1),)
 
 
+def fourier(lazy: Any, case: Case, x: Any, y: Any, c: Any) -> tuple[Any, ...]:
+    phases = lazy(x[:, None, :]) | lazy(y[None, :, :])
+    return ((phases.exp1j() * lazy(c[None, :, :])).sum(axis=1),)
+
+
 FORMULAS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "gaussian": gaussian,
     "block_sparse": block_sparse,
@@ -60,4 +65,5 @@ FORMULAS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "argkmin": argkmin,
     "density_gradient": density_gradient,
     "attention": attention,
+    "fourier": fourier,
 }
