@@ -11,7 +11,7 @@ from dense import close, points
 from pairfuse.frontend.methods import public_rows
 from pairfuse.ir.expr import Op, evaluate, input_
 from pairfuse.ir.expr import call as call_row
-from pairfuse.numpy import LazyTensor, Vi, Vj, concatenate, index_i, index_j, maximum, minimum, where
+from pairfuse.numpy import Genred, LazyTensor, Vi, Vj, concatenate, index_i, index_j, maximum, minimum, where
 from pairfuse.transform.expand import expand
 
 
@@ -53,6 +53,25 @@ def test_operators() -> None:
     for formula, dense in cases:
         grid = np.broadcast_to(dense, (5, 7, dense.shape[-1])) * 1.0
         close((formula + 0 * b[..., 0] if formula.nj is None else formula).sum(dim=1), grid.sum(1))
+
+
+def test_float64_means_float64() -> None:
+    """Constants, quotients and powers are right to 2 ulp, as formulas and in text; KeOps computes them in float32."""
+    x, y = np.abs(points(200, 1)) + 0.1, np.array([[0.7]])
+    a, b = Vi(x), Vj(y)
+    cases: list[tuple[LazyTensor, Any]] = [
+        (a / 3, x / 3), (a / 7 + b * 0, x / 7), (0.1 * a, 0.1 * x), (a / np.pi, x / np.pi), (a**1.5, x**1.5),
+        (a**-0.3, x**-0.3), (a**b, x**0.7), (a**3, x * x * x), (a + 1 / 3, x + 1 / 3), (1e-20 * a, 1e-20 * x),
+    ]  # fmt: skip
+    for formula, dense in cases:
+        np.testing.assert_array_max_ulp((formula + 0 * b).sum(dim=1), dense, 2)
+    texts = {
+        "x / 3": x / 3, "IntInv(3) * x": x / 3, "RatCst(2, 7) * x": 2 / 7 * x, "x * 0.1": 0.1 * x,
+        "Powf(x, y)": x**0.7, "x ** 1.5": x**1.5, "Pow(x, 3)": x * x * x,
+    }  # fmt: skip
+    for text, dense in texts.items():
+        got = Genred(f"({text}) + 0 * y", ["x = Vi(1)", "y = Vj(1)"], axis=1)(x, y)
+        np.testing.assert_array_max_ulp(got, dense, 2)
 
 
 def test_comparison_with_none_is_no_formula() -> None:
