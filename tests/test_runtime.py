@@ -28,7 +28,7 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and fork")
 
 SETUP = """
-import os, sys, time
+import os, signal, sys, time
 import numpy as np
 from pairfuse.config import config
 from pairfuse.ir.ops import TABLE
@@ -38,6 +38,7 @@ from pairfuse.runtime.execute import execute
 
 X, Y = input_(0, "i", 3), input_(1, "j", 3)
 GAUSSIAN = call("exp", -call("sqdist", X, Y))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite that runs in the background ignores the signal
 rng = np.random.default_rng(0)
 
 def data(m, n, dtype="float32"):
