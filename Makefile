@@ -3,8 +3,11 @@
 #   make help    the other targets
 
 PYTHON ?= python3
+# Processes that share the tests; "make WORKERS=0 test" has them run in one.
+WORKERS ?= auto
 VENV   := .venv
 BIN    := $(VENV)/bin
+PYTEST  = $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 # torch is installed first and alone, at the version that pyproject.toml pins, so that nothing resolves another one.
@@ -60,14 +63,14 @@ lint: $(DEV_STAMP)
 types: $(DEV_STAMP)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# Triton's interpreter is chosen when triton is first imported, so its tests have a process of their own.
+# Triton's interpreter is chosen when triton is first imported, so its tests have processes of their own.
 test: lint types
-	TRITON_INTERPRET=1 $(BIN)/pytest -q -m "not slow" tests/test_triton_*.py
-	$(BIN)/pytest -q -m "not slow" --ignore-glob='tests/test_triton_*.py'
+	TRITON_INTERPRET=1 $(PYTEST) -m "not slow" tests/test_triton_*.py
+	$(PYTEST) -m "not slow" --ignore-glob='tests/test_triton_*.py'
 
 test-all: lint types
-	TRITON_INTERPRET=1 $(BIN)/pytest -q tests/test_triton_*.py
-	$(BIN)/pytest -q --ignore-glob='tests/test_triton_*.py'
+	TRITON_INTERPRET=1 $(PYTEST) tests/test_triton_*.py
+	$(PYTEST) --ignore-glob='tests/test_triton_*.py'
 
 test-gpu: $(DEV_STAMP)
 	TRITON_INTERPRET=0 $(BIN)/pytest -q -rs -m "not slow" tests/gpu
