@@ -19,7 +19,7 @@ DOCS_STAMP  := $(VENV)/.stamp-docs
 PEERS       := .venv-keops
 PEERS_STAMP := $(PEERS)/.stamp
 
-.PHONY: help test test-all test-gpu bench-gpu lint types format demo docs bench bench-peers clean distclean
+.PHONY: help test test-all test-gpu bench-gpu lint types format demo docs bench bench-peers compare-keops clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make test-gpu     the tests that need a GPU; bench-gpu: its figures (both say so where there is none)"
 	@echo "make demo         the photograph: density, colours, a gradient step; pictures go to demo-output/"
 	@echo "make bench        the benchmark suite (make bench-peers first: PyKeOps, in an environment of its own)"
+	@echo "make compare-keops  programs in PyKeOps' words, run by PyKeOps and by the drop-in, and compared"
 	@echo "make docs         the manual, in docs/_build/html"
 	@echo "make format       rewrite the sources in the house layout"
 	@echo "make clean        remove what the tools leave behind (distclean: the environments too)"
@@ -52,7 +53,7 @@ $(DOCS_STAMP): pyproject.toml $(DEV_STAMP)
 $(PEERS_STAMP):
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet $(TORCH)
-	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet pykeops==2.3
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet pykeops==2.3 scipy
 	@touch $@
 
 # ------------------------------------------------------------------ checks (pytest last: its summary ends the output)
@@ -84,6 +85,9 @@ demo: $(DEV_STAMP)
 	$(BIN)/python -m pairfuse demo
 
 bench-peers: $(PEERS_STAMP)
+
+compare-keops: $(DEV_STAMP) $(PEERS_STAMP)
+	$(BIN)/python tools/compare_with_keops.py
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m pairfuse bench
