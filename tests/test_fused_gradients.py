@@ -142,6 +142,27 @@ def test_nothing_is_computed_that_is_not_wanted(launched: list[Problem]) -> None
         assert len(launched) == 1
 
 
+def test_what_the_value_does_not_follow_takes_no_pass(launched: list[Problem]) -> None:
+    """Conditions and signs: zeros, without a pass or a column of slopes for them; None would be a hole in the graph."""
+    d = data(20, 30)
+    x, y, p = lazy(d["x"], "i"), lazy(d["y"], "j"), lazy(d["p"], "p")
+    for name in ("sum", "logsumexp", "prod", "min"):
+        a = getattr(where(x.sum(-1) > p.sum(-1), y.sum(-1).sign() + x.sqnorm2(), 1.0), name)(dim=1)
+        gx, gy, gp = torch.autograd.grad(a.sum(), [d[k] for k in "xyp"])
+        assert gx.any()
+        assert not gy.any()
+        assert not gp.any()
+        assert gy.shape == d["y"].shape
+        assert gp.shape == d["p"].shape
+        assert [f.over for f in launched] == ["j"] * (1 if name in ("sum", "logsumexp") else 2)
+        launched.clear()
+    nowhere = (x.sign() * y.sign()).sum(dim=1).sum()
+    assert [f.formulas[0].dim for f in launched] == [3]
+    launched.clear()
+    assert not any(g.any() for g in torch.autograd.grad(nowhere, [d["x"], d["y"]], create_graph=True))
+    assert launched == []
+
+
 def test_long_slopes_are_left_to_the_backward_pass() -> None:
     """As many sums as a kernel keeps in registers, and no more."""
     for dim, pays in ((3, True), (7, True), (8, False), (100, False)):

@@ -189,7 +189,8 @@ def summed_gradients(
             start += dim
             shape = tensors[slot].shape
             found[slot] = part if part.shape == shape else part.sum_to_size(shape)
-    return found
+    # what no pass computes is 0, as torch says it for a sign; None would mean that the input is not in the graph
+    return [torch.zeros_like(t) if w and f is None else f for t, w, f in zip(tensors, wanted, found, strict=False)]
 
 
 # ---------------------------------------------------------------------- forward mode
@@ -212,7 +213,7 @@ def tangent(
             for part, values, slope in product_rule(request, tensors, outputs):
                 terms = slope * tangent(part, tensors, values, moved)
                 dim = outputs[0].shape[-1]
-                total = _sum(total, terms.unflatten(-1, (terms.shape[-1] // dim, dim)).sum(-2))
+                total = _sum(total, terms.reshape(*terms.shape[:-1], terms.shape[-1] // dim, dim).sum(-2))
             assert total is not None
             return total
         outputs = reconnected(request, tensors, outputs)

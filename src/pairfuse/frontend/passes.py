@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ..ir.expr import Expr, call, input_, inputs
 from ..lower.problem import Problem
 from ..lower.schedule import UNROLL_SUMS
-from ..transform.autodiff import vjp
+from ..transform.autodiff import vjp, zeros
 from .base import renumbered
 
 LONGEST_SHARED_PASS = 32  # components; more than that gain nothing from sharing the evaluation of the formula
@@ -42,7 +42,10 @@ class Pass(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def passes(problem: Problem, wanted: tuple[bool, ...]) -> tuple[Pass, ...]:
-    """The reductions that together give the derivatives with respect to the wanted inputs."""
+    """The reductions that together give the derivatives with respect to the wanted inputs.
+
+    An input on which the value does not depend smoothly (a condition, a sign) is in none: its derivative is 0.
+    """
     found = _by_axis(problem, wanted).items()
     return tuple(_pass(group, OVER[axis], problem) for axis, parts in found for group in _groups(parts))
 
@@ -62,7 +65,7 @@ def pass_with_value(problem: Problem, wanted: tuple[bool, ...]) -> Pass | None:
 
 
 def _by_axis(problem: Problem, wanted: tuple[bool, ...]) -> dict[str, list[tuple[int, Expr]]]:
-    """The derivatives (slot, formula) with respect to the wanted inputs, by the axis of these."""
+    """The derivatives (slot, formula) with respect to the wanted inputs, by the axis of these, but for zeros."""
     record, count = problem.record, len(wanted)
     dims = problem.output_dims()
     g = (input_(count, problem.kept, dims[0]),)
@@ -74,7 +77,8 @@ def _by_axis(problem: Problem, wanted: tuple[bool, ...]) -> dict[str, list[tuple
     derivatives = zip(leaves, vjp(problem.formulas, seeds, leaves), strict=True)
     found: dict[str, list[tuple[int, Expr]]] = {"i": [], "j": [], "p": []}
     for leaf, derivative in derivatives:
-        found[leaf.param("axis")].append((leaf.param("slot"), derivative))
+        if derivative is not zeros(leaf.dim):
+            found[leaf.param("axis")].append((leaf.param("slot"), derivative))
     return found
 
 

@@ -351,7 +351,7 @@ def _max_sumshiftexp(over: str, settings: Settings, x: Reductions, other: Lazy |
 
 
 def _deviation(over: str, ddof: float, settings: Settings, x: Reductions) -> Any:
-    return _variance(over, ddof, settings, x) ** 0.5
+    return arrays.root(_variance(over, ddof, settings, x))
 
 
 def _twin(name: str) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from ..ir.expr import Expr, call, const
 from ..lower.problem import Problem
-from ..transform.autodiff import vjp
+from ..transform.autodiff import vjp, zeros
 from .passes import LONGEST_WITH_VALUE
 
 
@@ -50,8 +50,11 @@ def slopes(problem: Problem, wanted: tuple[bool, ...]) -> Slopes | None:
         component = f if f.dim == 1 else call("extract", f, start=k, size=1)
         for found, derivative in zip(parts, vjp((component,), (const(1.0),), leaves), strict=True):
             found.append(derivative)
-    together = _concatenated([d for found in parts for d in found])
-    targets = tuple((n.param("slot"), n.dim) for n in leaves)
+    sloping = [k for k, n in enumerate(leaves) if any(d is not zeros(n.dim) for d in parts[k])]
+    if not sloping:
+        return None
+    together = _concatenated([d for k in sloping for d in parts[k]])
+    targets = tuple((leaves[k].param("slot"), leaves[k].dim) for k in sloping)
     if problem.reduction == "sum":
         return Slopes(replace(problem, formulas=(_concatenated([f, together]),)), f.dim, True, targets)
     both = replace(problem, formulas=(f, together), reduction="sumsoftmaxweight")
