@@ -225,7 +225,7 @@ def concatenate(values: Sequence[Any], kind: str | None) -> Any:
 
 
 def root(x: Any) -> Any:
-    """The square root, component by component; where a tensor is 0 its derivatives of all orders are 0, not infinite."""
+    """The square root of each component; where a tensor is 0, derivatives of all orders are 0 and not infinite."""
     if isinstance(x, np.ndarray):
         return x**0.5
     zero = x == 0
