@@ -79,6 +79,41 @@ def test_a_training_step_has_no_graph_break_either() -> None:
         close(got, expected)
 
 
+def test_the_backward_pass_is_in_the_same_graph() -> None:
+    """Where torch is told to trace `torch.autograd.grad`, which it leaves out by default, whatever is differentiated."""
+
+    def step(x: Tensor, y: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        loss = three_reductions(x, y, b).sum()
+        return loss.detach(), *torch.autograd.grad(loss, [x, y, b])
+
+    inputs = points(5, 3, grad=True), points(7, 3, grad=True), points(7, grad=True)
+    expected = step(*inputs)
+    with torch._dynamo.config.patch(trace_autograd_ops=True):
+        found = torch._dynamo.explain(step)(*inputs)
+        assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
+        for a, e in zip(compiled(step)(*inputs), expected, strict=True):
+            close(a, e)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # Dynamo's reading
+def test_derivatives_after_a_graph_break() -> None:
+    """What torch's engine calls while the rest of a function runs as it is written is not compiled on its own."""
+
+    def slopes(x: Tensor, y: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        def f(x: Tensor) -> Tensor:
+            torch._dynamo.graph_break()
+            return three_reductions(x, y, b).sum()
+
+        torch._dynamo.graph_break()
+        moved = torch.func.jvp(f, (x,), (x,))[1]
+        return moved, torch.func.hessian(f)(x), torch.vmap(f)(torch.stack([x, x])), torch.func.grad(f)(x)
+
+    inputs = points(5, 3), points(7, 3), points(7)
+    expected = slopes(*inputs)
+    for a, e in zip(torch.compile(slopes, backend="eager")(*inputs), expected, strict=True):
+        close(a, e)
+
+
 SOME = ("sum, dim=0", "var, dim=1", "prod, dim=1", "weighted logsumexp", "attention", "Kmin", "batches")
 
 

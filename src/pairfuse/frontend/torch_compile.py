@@ -10,6 +10,9 @@ Python code, with three things that Dynamo cannot see through, and that it is to
 - A few functions of the warm path compare objects that exist while tracing only; they have a plainer twin.
 - A reduction is one call in the graph, of `reduction`: differentiable by the same class as without compilation, and,
   below derivatives and vmap, the operator `pairfuse::reduce`.
+
+Where the graph of a compiled function breaks for reasons of its own, what Dynamo could not trace runs as it is written,
+and it tries again with every function called there. From the evaluation of a reduction on, ours are none of its business.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch._dynamo.eval_frame import set_code_exec_strategy
+from torch._dynamo.types import FrameAction, FrameExecStrategy
 from torch._dynamo.utils import allow_lru_cache_wrapper_trace_without_warning as allow_cache
 from torch._dynamo.variables import builtin
 from torch._library.opaque_object import is_opaque_type, register_opaque_type
@@ -33,6 +38,7 @@ from . import (
     base,
     calculus,
     evaluate,
+    fused,
     genred,
     language,
     lazytensor,
@@ -75,6 +81,13 @@ FOLDED: tuple[Callable[..., Any], ...] = (
 WORDS_OF_ERRORS = (message, messages.describe, messages.describe_value, messages.operation_error)
 # Caches of functions of sizes, which Dynamo may trace without a warning: they have no effect but to be fast.
 TRACED: tuple[Callable[..., Any], ...] = (space._join, arrays._number_type, genred.reduction_of)
+# Where such a run enters what is never traced: the evaluation, and what torch's engine and transforms call.
+RUN_AS_WRITTEN: tuple[Callable[..., Any], ...] = (
+    evaluate.evaluate,
+    *(autograd.Reduce.forward, autograd.Reduce.setup_context, autograd.Reduce.backward),
+    *(autograd.Reduce.jvp, autograd.Reduce.vmap),
+    *(fused.ReduceWithSlopes.forward, fused.ReduceWithSlopes.backward),
+)
 
 
 @torch.compiler.allow_in_graph
@@ -160,6 +173,8 @@ def register() -> None:
         _fold(getattr(function, "__wrapped__", function))
     for function, twin in TWINS:
         torch.compiler.substitute_in_graph(function)(twin)
+    for function in RUN_AS_WRITTEN:
+        set_code_exec_strategy(function.__code__, FrameExecStrategy(FrameAction.SKIP, FrameAction.SKIP))
     for function in WORDS_OF_ERRORS:
         torch.compiler.substitute_in_graph(function, skip_signature_check=True)(_end_of_graph)  # type: ignore[arg-type]
     # An iteration, as long as the data makes it, runs outside of the graph.
