@@ -80,7 +80,7 @@ def test_a_training_step_has_no_graph_break_either() -> None:
 
 
 def test_the_backward_pass_is_in_the_same_graph() -> None:
-    """Where torch is told to trace `torch.autograd.grad`, which it leaves out by default, whatever is differentiated."""
+    """Where torch is told to trace `torch.autograd.grad`; by default it never does."""
 
     def step(x: Tensor, y: Tensor, b: Tensor) -> tuple[Tensor, ...]:
         loss = three_reductions(x, y, b).sum()

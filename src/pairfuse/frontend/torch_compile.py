@@ -12,7 +12,7 @@ Python code, with three things that Dynamo cannot see through, and that it is to
   below derivatives and vmap, the operator `pairfuse::reduce`.
 
 Where the graph of a compiled function breaks for reasons of its own, what Dynamo could not trace runs as it is written,
-and it tries again with every function called there. From the evaluation of a reduction on, ours are none of its business.
+and it tries again with every function called there. It leaves out ours, from the evaluation of a reduction on.
 """
 
 from __future__ import annotations
