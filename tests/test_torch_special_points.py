@@ -9,6 +9,9 @@ import pytest
 import torch
 from torch_cases import close, points
 
+from pairfuse.errors import UnsupportedError
+from pairfuse.frontend.autograd import check_differentiable
+from pairfuse.lower.problem import Problem
 from pairfuse.torch import LazyTensor, Vi, Vj, index_i, index_j, maximum, minimum, where
 
 # torch's own, at the first use of forward mode in a process
@@ -31,6 +34,13 @@ NUMBERS: dict[str, tuple[Callable[[LazyTensor], LazyTensor], float, tuple[float,
     "sinc": (lambda x: x.sinc(), 0.0, (1, 0, -(math.pi**2) / 3)),
     "atan2": (lambda x: x.atan2(x), 0.0, (0, 0, 0)),
     "asin": (lambda x: x.asin(), 1.0, (math.pi / 2, 0, 0)),
+    "acos": (lambda x: x.acos(), -1.0, (math.pi, 0, 0)),
+    "normalize": (lambda x: x.normalize(), 0.0, (0, 0, 0)),
+    "round at a half": (lambda x: x.round(), 0.5, (1, 0, 0)),
+    "mod at a multiple": (lambda x: x.mod(1), 2.0, (0, 1, 0)),
+    "clamp at its lower end": (lambda x: x.clamp(0, 1), 0.0, (0, 1, 0)),
+    "clamp at its upper end": (lambda x: x.clamp(0, 1), 1.0, (1, 1, 0)),
+    "abs of a root": (lambda x: x.abs().sqrt(), 0.0, (0, 0, 0)),
     "x ** 0": (lambda x: x**0, 0.0, (1, 0, 0)),
     "x ** 1.0": (lambda x: x**1.0, 0.0, (0, 1, 0)),
     "x ** 2.0": (lambda x: x**2.0, 0.0, (0, 0, 2)),
@@ -141,9 +151,6 @@ def test_masks_keep_NaN_and_infinity_out() -> None:
     x[0, 0] = 0.0
     mask = index_j() == 1
 
-    def lazy(x: Tensor, y: Tensor) -> Tensor:
-        return where(mask, 0, (Vi(x) * Vj(y)).sin() / Vi(x).abs().where(Vi(x).abs(), 1)).sum(dim=1)
-
     def masked(x: Tensor, y: Tensor) -> Tensor:
         return where(mask, 0.0, (Vi(x) * Vj(y)).sin()).sum(dim=1)
 
@@ -211,10 +218,18 @@ def test_products_of_vectors_where_terms_vanish() -> None:
           torch.func.grad(lambda x: torch.func.grad(dense)(x).square().sum())(x))  # fmt: skip
 
 
-def test_formulas_without_a_derivative_say_so() -> None:
-    """The only use of LazyTensor's own type here: an index has no slope, and does not pretend to have one."""
-    x = points(4, 2, grad=True)
-    places = (Vi(x) - Vj(x)).sqnorm2().argKmin(2, dim=1)
-    assert places.dtype == torch.int64
-    assert not places.requires_grad
-    assert isinstance(Vi(x), LazyTensor)
+# ---------------------------------------------------------------------- what has no derivative
+
+
+@pytest.mark.parametrize("name", ["argmin", "argmax", "argKmin", "argKmax", "count_nonzero"])
+def test_integers_have_no_derivative(name: str) -> None:
+    """torch refuses them, as those of its own, and the record says what to differentiate instead."""
+    x, y = points(4, 2, grad=True), points(3, 2)
+    k = (Vi(x) - Vj(y)).sqnorm2()
+    found = getattr(k, name)(*([2] if "K" in name else []), dim=1)
+    assert found.dtype == torch.int64
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        found.sum().backward()
+    problem = Problem((k._expr,), name, "j", "float64", (("K", 2),) if "K" in name else ())
+    with pytest.raises(UnsupportedError, match=r"Hint: '(min|max|Kmin|Kmax|sum)' .*(which have|has) one"):
+        check_differentiable(problem)

@@ -237,8 +237,11 @@ X, Y = np.ones((3, 2)), np.ones((4, 2))
 K = Vi(X).sqdist(Vj(Y))
 MISTAKES: list[tuple[str, type[PairfuseError], str]] = [
     ("K.value_and_grad('argmin', dim=1)", UnsupportedError, "value_and_grad('argmin'): the indices and numbers"),
-    ("K.value_and_grad('min_argmin', dim=1)", UnsupportedError, "have no derivative"),
-    ("K.value_and_grad('count_nonzero', dim=1)", UnsupportedError, "have no derivative"),
+    ("K.value_and_grad('argmin', dim=1)", UnsupportedError, "'min' gives the values at these indices, which have one"),
+    ("K.value_and_grad('max_argmax', dim=1)", UnsupportedError, "'max' gives the values"),
+    ("K.value_and_grad('argKmax', dim=1, K=2)", UnsupportedError, "'Kmax' gives the values"),
+    ("K.value_and_grad('Kmin_argKmin', dim=1, K=2)", UnsupportedError, "'Kmin' gives the values"),
+    ("K.value_and_grad('count_nonzero', dim=1)", UnsupportedError, "'sum' of a smooth function of the terms"),
     ("(K * 1j).value_and_grad(dim=1)", UnsupportedError, "not for complex numbers"),
     ("K.value_and_grad('median', dim=1)", FormulaError, "no such reduction"),
     ("K.value_and_grad()", ShapeError, "which axis?"),

@@ -26,6 +26,7 @@ from ..runtime import arrays
 from .base import Binding, Bindings
 from .evaluate import Settings, dtype_of, gpu_settings, input_axes, sizes_of
 from .fused import ReduceWithSlopes, needed, slopes_for
+from .messages import differentiable_instead
 from .passes import passes
 from .products import factors, symmetric, vanishes_nowhere
 from .selected import selection
@@ -279,7 +280,7 @@ def check_differentiable(problem: Problem) -> None:
             message(
                 f"{problem.reduction}: this reduction has no derivative.",
                 f"its result: {', '.join(f'{name} ({kind})' for name, kind in problem.record.outputs)}",
-                "take the derivative of sum, logsumexp, min, Kmin ... , or detach the result.",
+                differentiable_instead(problem.reduction),
             )
         )
 

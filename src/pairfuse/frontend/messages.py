@@ -101,3 +101,11 @@ def operation_error(
     if "different lengths" in text:
         hint = "vectors must have equal lengths, or length 1; select matching components, for example x[..., :2]."
     return type(cause)(message(f"{call}: {text}", operand_facts(operands), hint))
+
+
+def differentiable_instead(reduction: str) -> str:
+    """What has a derivative, for a reduction that gives indices or numbers of terms: the remedy of an error."""
+    if reduction == "count_nonzero":
+        return "'sum' of a smooth function of the terms, such as sigmoid, has one."
+    values = reduction.partition("_")[0].removeprefix("arg")
+    return f"{values!r} gives the values at these indices, which have one."

@@ -182,11 +182,11 @@ class Reductions(Vectors):
         return self.max(**options)
 
     def argmin(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
-        """Index (int64) of the minimum, the first of equals, over i, j or the components."""
+        """Index (int64) of the minimum, the first of equals, over i, j or the components; `min` has derivatives."""
         return self._reduce("argmin", axis, dim, options, vector="argmin_d")
 
     def argmax(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
-        """Index (int64) of the maximum, the first of equals, over i, j or the components."""
+        """Index (int64) of the maximum, the first of equals, over i, j or the components; `max` has derivatives."""
         return self._reduce("argmax", axis, dim, options, vector="argmax_d")
 
     def min_argmin(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:

@@ -25,7 +25,7 @@ from .base import Binding, Bindings, Lazy
 from .deferred import Task, perform
 from .evaluate import Settings, check_sizes, computed_in, evaluate, host_value, sizes_of
 from .host_gradients import Question, value_and_gradients
-from .messages import describe, describe_value
+from .messages import describe, describe_value, differentiable_instead
 from .reduce import VECTOR, axes_of, compact, joined, over_of, problem_of
 from .reductions import Axes, Reductions, record_of
 from .space import Space, Symbol
@@ -141,9 +141,8 @@ def _record(x: Lazy, name: str, other: Lazy | None) -> Reduction:
         raise FormulaError(message(f"{CALL}({name!r}, weight=...): takes one formula.", f"x: {describe(x)}"))
     kinds = [kind for _, kind in record.outputs[: record.visible]]
     if kinds != ["real"]:
-        hint = "'min', 'max', 'Kmin' and 'Kmax' give values that have one."
         text = f"{CALL}({name!r}): the indices and numbers it gives have no derivative."
-        raise UnsupportedError(message(text, f"x: {describe(x)}", hint))
+        raise UnsupportedError(message(text, f"x: {describe(x)}", differentiable_instead(record.name)))
     if x._space.is_complex or (other is not None and other._space.is_complex):
         hint = "differentiate a real number made of them, in torch: abs, real, imag."
         raise UnsupportedError(message(f"{CALL}: not for complex numbers.", f"x: {describe(x)}", hint))
