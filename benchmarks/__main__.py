@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import measure, memory, report, startup
+from benchmarks import derivatives, measure, memory, report, startup
 from benchmarks.cases import CASES, ENGINES
 from benchmarks.peak import fma_peak
 from pairfuse.info import processor, version
 
-EXTRA_PARTS = ("startup", "memory")
+EXTRA_PARTS = ("startup", "memory", "derivatives")
 
 
 def main() -> int:
@@ -94,6 +94,8 @@ def entries(args: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"startup/{package}", startup_entry(package, python, repeats)
     if "memory" in args.names and "pairfuse" in args.engines:
         yield "memory", memory_entry(args.memory_size // args.shrink)
+    if "derivatives" in args.names and "pairfuse" in args.engines:
+        yield "derivatives", derivatives_entry(args.shrink)
 
 
 def startup_entry(package: str, python: str, repeats: int) -> dict[str, Any]:
@@ -120,6 +122,24 @@ def memory_entry(size: int) -> dict[str, Any]:
         "pairs/s": f"{size * size / found['seconds']:.2e}",
     }
     return {"title": "Memory of a Gaussian reduction", "what": f"{size:,} x {size:,}, float32", "facts": facts} | found
+
+
+def derivatives_entry(shrink: int) -> dict[str, Any]:
+    facts: dict[str, str] = {}
+    measured: dict[str, Any] = {}
+    for name, full in derivatives.SIZES.items():
+        size = max(20, full // shrink)
+        measured[name] = found = derivatives.measure(name, size)
+        facts[derivatives.TITLES[name].format(size)] = found.get("failed") or derivative_fact(found)
+    return {"title": "Derivatives", "what": "float32, all threads", "facts": facts, "measured": measured}
+
+
+def derivative_fact(found: dict[str, Any]) -> str:
+    if "ratio" in found:
+        times = " / ".join(report.duration(found[key]) for key in ("seconds", "other_seconds"))
+        return f"{found['ratio']:.2f} ({times})"
+    error = f", error {found['error']:.1e}" if "error" in found else ""
+    return f"{report.duration(found['seconds'])}, {found['bytes'] / 1e6:.1f} MB beyond what is kept{error}"
 
 
 if __name__ == "__main__":

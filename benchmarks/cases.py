@@ -31,6 +31,7 @@ class Case:
     scale: float = 1.0  # standard deviation of the coordinates
     block: int = 0  # points of a block of the block-sparse cases
     share: float = 1.0  # of the pairs of blocks that take part
+    steps: int = 0  # of an iterative algorithm
 
     @property
     def pairs(self) -> int:
@@ -57,6 +58,8 @@ WORK: dict[str, Callable[[Case, int], float]] = {
     "argmin": lambda c, exp: c.D + 1,
     "logsumexp": lambda c, exp: c.D + exp + 1,
     "density_gradient": lambda c, exp: c.D + exp + 1 + 2 * c.D,
+    # a step has two log-sum-exps; each takes another pass for the derivatives in the other potential, x and y
+    "sinkhorn_gradient": lambda c, exp: 2 * c.steps * (2 * (c.D + exp + 1) + 2 * c.D),
     "attention": lambda c, exp: c.D + exp + 1 + c.E,
     # sine and cosine are two polynomials of half the degree of the exponential's range, after one reduction
     "fourier": lambda c, exp: c.D + 2 + 2 * exp + 4,
@@ -110,6 +113,17 @@ CASES = (
         10_000,
         face="torch",
         engines=("pairfuse", "keops", "torch"),
+    ),
+    Case(
+        "sinkhorn-gradient-d3",
+        "50 Sinkhorn iterations, value and gradient in x and y, D=3",
+        "sinkhorn_gradient",
+        5000,
+        5000,
+        face="torch",
+        dtypes=("float32",),
+        engines=("pairfuse", "keops"),  # autograd on matrices would keep 100 of them, 10 GB
+        steps=50,
     ),
     Case(
         "attention-d64",

@@ -6,6 +6,7 @@ matrices stay in the cache of the processor's last level or close to it, and mem
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +71,18 @@ def density_gradient(case: Case, x: Tensor, y: Tensor, w: Tensor) -> tuple[Tenso
     return torch.cat(densities), torch.cat(gradients_x), gradient_y
 
 
+def sinkhorn_gradient(case: Case, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """By autograd, on whole matrices: for small sizes only."""
+    x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
+    cost = ((x[:, None, :] - y[None, :, :]) ** 2).sum(dim=2)
+    f, g = x.new_zeros(len(x), 1), y.new_zeros(len(y), 1)
+    for _ in range(case.steps):
+        f = math.log(len(y)) - (g.T - cost).logsumexp(dim=1, keepdim=True)
+        g = math.log(len(x)) - (f - cost).logsumexp(dim=0)[:, None]
+    value = f.mean() + g.mean()
+    return (value.detach()[None], *torch.autograd.grad(value, [x, y]))
+
+
 def attention(case: Case, x: Tensor, y: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     q, k, v = (t[None, None] for t in (x, y, b))
     return (torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=1.0)[0, 0],)
@@ -90,6 +103,7 @@ DENSE: dict[str, Callable[..., tuple[Any, ...]]] = {
     "argmin": argmin,
     "argkmin": argkmin,
     "density_gradient": density_gradient,
+    "sinkhorn_gradient": sinkhorn_gradient,
     "attention": attention,
     "fourier": fourier,
 }

@@ -6,6 +6,7 @@ anew, as a user's function would, so their construction is part of what is timed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -40,11 +41,25 @@ def argkmin(lazy: Any, case: Case, x: Any, y: Any) -> tuple[Any, ...]:
 
 
 def density_gradient(lazy: Any, case: Case, x: Any, y: Any, w: Any) -> tuple[Any, ...]:
-    from torch.autograd import grad  # only this case needs torch
+    from torch.autograd import grad  # the cases without gradients do without torch
 
     x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
     density = (-squared_distances(lazy, x, y)).exp().sum(axis=1)
     return (density.detach(), *grad(density, [x, y], w))
+
+
+def sinkhorn_gradient(lazy: Any, case: Case, x: Any, y: Any) -> tuple[Any, ...]:
+    """Dual potentials of optimal transport between the two clouds, with entropy 1; see exact.py."""
+    from torch.autograd import grad
+
+    x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
+    cost = squared_distances(lazy, x, y)
+    f, g = x.new_zeros(len(x), 1), y.new_zeros(len(y), 1)
+    for _ in range(case.steps):
+        f = math.log(len(y)) - (lazy(g[None, :, :]) - cost).logsumexp(axis=1)
+        g = math.log(len(x)) - (lazy(f[:, None, :]) - cost).logsumexp(axis=0)
+    value = f.mean() + g.mean()
+    return (value.detach()[None], *grad(value, [x, y]))
 
 
 def attention(lazy: Any, case: Case, x: Any, y: Any, b: Any) -> tuple[Any, ...]:
@@ -64,6 +79,7 @@ FORMULAS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "argmin": argmin,
     "argkmin": argkmin,
     "density_gradient": density_gradient,
+    "sinkhorn_gradient": sinkhorn_gradient,
     "attention": attention,
     "fourier": fourier,
 }
