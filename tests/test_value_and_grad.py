@@ -49,7 +49,7 @@ def reduced(f: torch.Tensor, name: str, axes: tuple[int, ...]) -> torch.Tensor:
     if name.startswith("K"):
         best = torch.sort(f, axis, descending=name == "Kmax").values.narrow(axis, 0, 3).movedim(axis, -2)
         return best[..., 0] if f.shape[-1] == 1 else best
-    return {"min": f.amin, "max": f.amax}.get(name, getattr(f, name))(axis)
+    return getattr(f, {"min": "amin", "max": "amax"}.get(name, name))(axis)
 
 
 CASES = [

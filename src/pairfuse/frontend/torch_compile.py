@@ -22,8 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch._dynamo.eval_frame import set_code_exec_strategy
-from torch._dynamo.types import FrameAction, FrameExecStrategy
+from torch._C._dynamo.eval_frame import _FrameAction, _FrameExecStrategy, set_code_exec_strategy
 from torch._dynamo.utils import allow_lru_cache_wrapper_trace_without_warning as allow_cache
 from torch._dynamo.variables import builtin
 from torch._library.opaque_object import is_opaque_type, register_opaque_type
@@ -174,7 +173,7 @@ def register() -> None:
     for function, twin in TWINS:
         torch.compiler.substitute_in_graph(function)(twin)
     for function in RUN_AS_WRITTEN:
-        set_code_exec_strategy(function.__code__, FrameExecStrategy(FrameAction.SKIP, FrameAction.SKIP))
+        set_code_exec_strategy(function.__code__, _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.SKIP))
     for function in WORDS_OF_ERRORS:
         torch.compiler.substitute_in_graph(function, skip_signature_check=True)(_end_of_graph)  # type: ignore[arg-type]
     # An iteration, as long as the data makes it, runs outside of the graph.
