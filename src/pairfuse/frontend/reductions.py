@@ -3,9 +3,10 @@
 Every method takes ``axis`` or ``dim``: with b batch axes, b reduces over i (the result is indexed by j), b + 1 over j
 (the result is indexed by i).  Results have the shape (*batch, M or N, D): the trailing axis stays, even of length 1.
 The keyword arguments of all of them: ``call=False`` gives a function that computes when called; ``out=`` an array to
-fill; ``backend``; ``accuracy="fast"`` for less exact products (docs/accuracy.md); ``progress=True`` shows a bar;
-``device_id``, ``dtype_acc``, ``use_double_acc``, ``sum_scheme``, ``enable_chunks``, ``use_fast_math`` and ``keepdim``
-are accepted for programs written for KeOps and change nothing.
+fill; ``backend``; ``ranges=`` for the pairs that take part (docs/block-sparse.md); ``accuracy="fast"`` for less exact
+products (docs/accuracy.md); ``progress=True`` shows a bar; ``device_id``, ``dtype_acc``, ``use_double_acc``,
+``sum_scheme``, ``enable_chunks``, ``use_fast_math`` and ``keepdim`` are accepted for programs written for KeOps and
+change nothing.
 """
 
 from __future__ import annotations
