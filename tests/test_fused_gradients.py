@@ -19,7 +19,7 @@ from torch_cases import close
 
 from pairfuse.config import config
 from pairfuse.frontend import evaluate
-from pairfuse.frontend.slopes import slopes
+from pairfuse.frontend.derivatives.slopes import slopes
 from pairfuse.ir.expr import call, input_
 from pairfuse.lower.problem import Problem
 from pairfuse.runtime import cache

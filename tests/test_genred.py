@@ -16,7 +16,7 @@ from dense import DTYPES, close, points
 import pairfuse.numpy
 import pairfuse.torch
 from pairfuse import DtypeError, FormulaError, KeywordError, PairfuseError, ShapeError, UnsupportedError
-from pairfuse.frontend.genred import reduction_of
+from pairfuse.frontend.strings.genred import reduction_of
 from pairfuse.numpy import Genred, Vi, Vj, generic_argkmin, generic_argmin, generic_logsumexp, generic_sum
 
 X, Y, B, W, G = points(5, 3), points(7, 3), points(7, 2), np.abs(points(7, 4)) + 0.1, np.array([0.3])

@@ -12,8 +12,8 @@ from keops_page import KEOPS, NAMES, OPERATORS, STATES, TABLES, extras, names_of
 
 import pairfuse.numpy
 import pairfuse.torch
-from pairfuse.frontend.language import FORMS
 from pairfuse.frontend.options import KNOWN
+from pairfuse.frontend.strings.language import FORMS
 from pairfuse.ir.ops import OPS
 from pairfuse.ir.reductions import REDUCTIONS
 from pairfuse.numpy import LazyTensor, Vi, Vj

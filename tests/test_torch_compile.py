@@ -18,9 +18,9 @@ from torch.utils.checkpoint import checkpoint
 from torch_cases import CASES, Case, close, points
 
 from pairfuse.errors import DtypeError, ShapeError
+from pairfuse.frontend.autograd.operator import to_key
 from pairfuse.frontend.evaluate import Settings
 from pairfuse.frontend.reduce import problem_of
-from pairfuse.frontend.torch_operator import to_key
 from pairfuse.torch import LazyTensor, Pm, Vi, Vj, index_i, index_j, where
 
 Tensor = torch.Tensor

@@ -10,7 +10,7 @@ import torch
 from torch_cases import close, points
 
 from pairfuse.errors import UnsupportedError
-from pairfuse.frontend.autograd import check_differentiable
+from pairfuse.frontend.autograd.function import check_differentiable
 from pairfuse.lower.problem import Problem
 from pairfuse.torch import LazyTensor, Vi, Vj, index_i, index_j, maximum, minimum, where
 

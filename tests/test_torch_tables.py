@@ -14,10 +14,10 @@ import torch
 from formulas import Sample, samples
 from torch.autograd import gradcheck, gradgradcheck
 
-from pairfuse.frontend.autograd import reduce_tensors
+from pairfuse.frontend.autograd.function import reduce_tensors
+from pairfuse.frontend.autograd.operator import Call
+from pairfuse.frontend.derivatives.selected_terms import with_index
 from pairfuse.frontend.evaluate import Settings
-from pairfuse.frontend.selected_terms import with_index
-from pairfuse.frontend.torch_operator import Call
 from pairfuse.ir.expr import Expr, call, input_
 from pairfuse.ir.reductions import REDUCTIONS
 from pairfuse.lower.problem import Problem, Sizes

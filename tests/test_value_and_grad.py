@@ -13,7 +13,7 @@ import pairfuse.numpy
 import pairfuse.torch
 from pairfuse.config import config
 from pairfuse.errors import DtypeError, FormulaError, KeywordError, PairfuseError, ShapeError, UnsupportedError
-from pairfuse.frontend import host_gradients
+from pairfuse.frontend.derivatives import host_gradients
 from pairfuse.numpy import LazyTensor, Pm, Vi, Vj
 
 ARRAYS = ("x", "y", "b", "s", "p")

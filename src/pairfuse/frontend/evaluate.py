@@ -1,7 +1,7 @@
 """From a problem and the data of its inputs to arrays of the caller's library: the bridge to the driver.
 
 In: a `Problem`, the bindings of its inputs, the space of its formulas.  Out: the visible outputs, each of shape
-(*batch, kept size, dim).  When torch follows one of the inputs, the differentiable path (autograd.py) is taken.
+(*batch, kept size, dim).  When torch follows one of the inputs, the differentiable path (autograd/) is taken.
 This is the warm path of every reduction: nothing here may depend on the length of the formula.
 """
 
@@ -38,7 +38,7 @@ def evaluate(problem: Problem, bindings: Bindings, space: Space, settings: Setti
         (arrays.gradients_enabled() and any(map(followed, bindings))) or arrays.transformed()
     ):
         # Loaded on first use: it is the only file of the package that needs torch.
-        autograd = importlib.import_module("pairfuse.frontend.autograd")
+        autograd = importlib.import_module("pairfuse.frontend.autograd.function")
         return autograd.evaluate(problem, bindings, space, settings)
     sizes = sizes_of(space)
     if space.on_gpu:

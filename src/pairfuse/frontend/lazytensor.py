@@ -18,9 +18,11 @@ from ..ir.expr import Expr, const
 from ..ir.text import parse, to_text
 from ..runtime import arrays
 from . import options
+from .autograd.overrides import torch_function
 from .base import Binding, Bindings
 from .calculus import Calculus
 from .deferred import formula_text, known_data
+from .derivatives.value_and_grad import ValueAndGrad
 from .evaluate import computed_in, dtype_of
 from .linear import LinearOperator
 from .messages import describe
@@ -28,11 +30,9 @@ from .methods import install
 from .ranges import as_given, set_on
 from .reduce import joined, of_pairs, over_of, problem_of
 from .reductions import record_of
-from .solve import LinearSystems
 from .space import Space, Symbol
 from .symbolic import CATEGORIES
-from .torch_function import torch_function
-from .value_and_grad import ValueAndGrad
+from .systems.solve import LinearSystems
 from .variables import factor, parts
 
 T = TypeVar("T", bound="LazyTensor")
@@ -233,7 +233,7 @@ class LazyTensor(LinearOperator, LinearSystems, Calculus, ValueAndGrad):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """What torch calls for `tensor + x`: see torch_function.py."""
+        """What torch calls for `tensor + x`: see autograd/overrides.py."""
         return torch_function(func, args, kwargs)
 
     def _not_dense(self, call: str, why: str, hint: str) -> SymbolicError:

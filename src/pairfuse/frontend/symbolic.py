@@ -1,7 +1,7 @@
 """Variables without data: how they are declared, and how the arguments of a call take their places.
 
 In: `(number, length, category)`, and later the arguments of a call.  Out: symbolic tensors whose bindings wait, and
-those tensors again with every binding filled and every size checked.  Formula strings (genred.py) and `Vi(0, D)` are
+those tensors again with every binding filled and every size checked.  Formula strings (strings/) and `Vi(0, D)` are
 the same thing here: a formula whose inputs are `Symbol`s.
 """
 

@@ -4,10 +4,10 @@ In: NumPy arrays of float32, float64, complex64 or complex128 (integers and trut
 arrays.
 """
 
-from ..frontend.genred import Genred, generic_argkmin, generic_argmin, generic_logsumexp, generic_sum
-from ..frontend.kernel_solve import KernelSolve
 from ..frontend.lazytensor import LazyTensor
 from ..frontend.public import ComplexLazyTensor, Pm, Vi, Vj, concatenate, index_i, index_j, maximum, minimum, where
+from ..frontend.strings.genred import Genred, generic_argkmin, generic_argmin, generic_logsumexp, generic_sum
+from ..frontend.strings.kernel_solve import KernelSolve
 
 __all__ = [
     "ComplexLazyTensor",

@@ -8,14 +8,14 @@ package also registers the operator that exported programs contain, and the rule
 
 from importlib import import_module
 
-from ..frontend.genred import Genred, generic_argkmin, generic_argmin, generic_logsumexp, generic_sum
-from ..frontend.kernel_solve import KernelSolve
+from ..frontend.autograd.loading import when_loaded
 from ..frontend.lazytensor import LazyTensor
 from ..frontend.public import ComplexLazyTensor, Pm, Vi, Vj, concatenate, index_i, index_j, maximum, minimum, where
-from ..frontend.torch_loading import when_loaded
+from ..frontend.strings.genred import Genred, generic_argkmin, generic_argmin, generic_logsumexp, generic_sum
+from ..frontend.strings.kernel_solve import KernelSolve
 
-import_module("pairfuse.frontend.autograd")  # registers the operator
-when_loaded("torch._dynamo", lambda: import_module("pairfuse.frontend.torch_compile").register())
+import_module("pairfuse.frontend.autograd.function")  # registers the operator
+when_loaded("torch._dynamo", lambda: import_module("pairfuse.frontend.autograd.compile").register())
 
 __all__ = [
     "ComplexLazyTensor",

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import SymbolicError, message
-from .base import Lazy
-from .messages import describe
+from ...errors import SymbolicError, message
+from ..base import Lazy
+from ..messages import describe
 
 # The name of torch's function of (tensor, x): the method of x that does the same with the tensor as its argument.
 # `tensor += x` makes a symbolic tensor, too.

@@ -13,11 +13,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..ir.expr import Expr, call, input_, inputs
-from ..lower.problem import Problem
-from ..lower.schedule import UNROLL_SUMS
-from ..transform.autodiff import vjp, zeros
-from .base import renumbered
+from ...ir.expr import Expr, call, input_, inputs
+from ...lower.problem import Problem
+from ...lower.schedule import UNROLL_SUMS
+from ...transform.autodiff import vjp, zeros
+from ..base import renumbered
 
 LONGEST_SHARED_PASS = 32  # components; more than that gain nothing from sharing the evaluation of the formula
 # Components of a value and its derivatives that share a pass: as many sums as a kernel keeps in registers. Beyond, the

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..lower.problem import Problem, Sizes
-from .evaluate import Settings, input_axes, launch
+from ...lower.problem import Problem, Sizes
+from ..evaluate import Settings, input_axes, launch
 from .passes import VALUE, Pass, pass_with_value, passes
 from .selected_terms import INDEX_BITS, selected_terms, with_index
 from .slopes import Slopes, slopes

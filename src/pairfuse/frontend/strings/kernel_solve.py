@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from ..errors import FormulaError, PairfuseError, ShapeError, message
-from .base import Binding, variable
-from .deferred import Deferred
+from ...errors import FormulaError, PairfuseError, ShapeError, message
+from ..base import Binding, variable
+from ..deferred import Deferred
+from ..lazytensor import LazyTensor
+from ..space import Space, Symbol
 from .genred import DEFAULTS
 from .language import declared, read
-from .lazytensor import LazyTensor
-from .space import Space, Symbol
 
 KEPT = {"i": "j", "j": "i"}
 

@@ -14,29 +14,20 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..config import config
-from ..errors import DtypeError, FormulaError, PairfuseError, ShapeError, UnsupportedError, message
-from ..ir.expr import input_
-from ..runtime import arrays
-from ..transform.linear import is_linear
-from .base import Binding, Lazy, merge, renumbered, variable
-from .deferred import Task, perform
-from .evaluate import (
-    Settings,
-    check_sizes,
-    computed_in,
-    device_value,
-    dtype_of,
-    gpu_settings,
-    host_value,
-    sizes_of,
-)
-from .linear import rows_of
-from .linear_system import CALL, Plan, System, compute, coupled, problems
-from .messages import describe, describe_value
-from .reduce import compact
-from .solvers import METHODS, Report
-from .space import Clash, Space, Symbol, join
+from ...config import config
+from ...errors import DtypeError, FormulaError, PairfuseError, ShapeError, UnsupportedError, message
+from ...ir.expr import input_
+from ...runtime import arrays
+from ...transform.linear import is_linear
+from ..base import Binding, Lazy, merge, renumbered, variable
+from ..deferred import Task, perform
+from ..evaluate import Settings, check_sizes, computed_in, device_value, dtype_of, gpu_settings, host_value, sizes_of
+from ..linear import rows_of
+from ..messages import describe, describe_value
+from ..reduce import compact
+from ..space import Clash, Space, Symbol, join
+from .methods import METHODS, Report
+from .system import CALL, Plan, System, compute, coupled, problems
 
 S = TypeVar("S", bound="LinearSystems")
 OTHER = {"i": "j", "j": "i"}
@@ -233,8 +224,8 @@ def solved(request: Request, settings: Settings, matrix: Lazy, right: Lazy) -> A
     if space.library == arrays.TORCH and (
         arrays.transformed() or (arrays.gradients_enabled() and any(map(_followed, given)))
     ):
-        # Loaded on first use, as autograd.py is.
-        autograd = importlib.import_module("pairfuse.frontend.solve_autograd")
+        # Loaded on first use, as autograd/function.py is.
+        autograd = importlib.import_module("pairfuse.frontend.autograd.solve")
         u, report = autograd.solution(system, bindings, space, b, shape, alpha, start)
     else:
         u, report = _without_derivatives(system, bindings, space, b, shape, alpha, start)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..lower.problem import Problem, Sizes
-from .evaluate import input_axes
-from .selected_terms import INDEX_BITS, selected_terms
+from ...lower.problem import Problem, Sizes
+from ..derivatives.selected_terms import INDEX_BITS, selected_terms
+from ..evaluate import input_axes
 
 Tensor = torch.Tensor
 

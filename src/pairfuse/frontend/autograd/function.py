@@ -6,8 +6,8 @@ problems again.
 The derivative of a reduction with respect to F_ij is a formula of the record, its `cotangents`; pulled back to a
 variable by `transform.autodiff.vjp` it is again a formula in i and j.  The derivative with respect to x_i is its sum
 over j, that with respect to y_j its sum over i; the tangent is one sum for all inputs.  Those sums are computed by the
-same differentiable function, so that torch can differentiate them in turn.  Which sums they are is in passes.py and
-tangents.py; extrema are in selected.py, products in products.py, the launch is in torch_operator.py.
+same differentiable function, so that torch can differentiate them in turn.  Which sums they are is in ../derivatives;
+extrema are in selected.py, products in products.py, the launch is in operator.py.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from typing import Any
 import torch
 from torch.autograd import Function, forward_ad
 
-from ..errors import UnsupportedError, message
-from ..lower.problem import Problem
-from ..runtime import arrays
-from .base import Binding, Bindings
-from .evaluate import Settings, dtype_of, gpu_settings, input_axes, sizes_of
-from .fused import ReduceWithSlopes, needed, slopes_for
-from .messages import differentiable_instead
-from .passes import passes
+from ...errors import UnsupportedError, message
+from ...lower.problem import Problem
+from ...runtime import arrays
+from ..base import Binding, Bindings
+from ..derivatives.passes import passes
+from ..derivatives.selected_terms import with_index
+from ..derivatives.tangents import tangent_pass
+from ..evaluate import Settings, dtype_of, gpu_settings, input_axes, sizes_of
+from ..messages import differentiable_instead
+from ..space import Space
+from .batched import with_leading_axis
+from .operator import Call, operator_call, run
 from .products import factors, symmetric, vanishes_nowhere
 from .selected import selection
-from .selected_terms import with_index
-from .space import Space
-from .tangents import tangent_pass
-from .torch_batched import with_leading_axis
-from .torch_operator import Call, operator_call, run
+from .with_slopes import ReduceWithSlopes, needed, slopes_for
 
 Tensor = torch.Tensor
 

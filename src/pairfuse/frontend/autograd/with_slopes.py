@@ -4,7 +4,7 @@ In: a reduction whose inputs torch follows, outside of all transforms.  Out: its
 to variables of the kept axis is a product with the slopes (slopes.py), which came with the value.
 
 A derivative that will itself be differentiated (`create_graph=True`) does not use them: it is computed by `gradients`,
-the general way of autograd.py, which is handed in so that this file stands below that one.
+the general way of function.py, which is handed in so that this file stands below that one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch.autograd import Function
 
-from ..runtime import arrays
-from .slopes import Slopes, slopes
-from .torch_operator import Call, run
+from ...runtime import arrays
+from ..derivatives.slopes import Slopes, slopes
+from .operator import Call, run
 
 Tensor = torch.Tensor
 Gradients = Callable[[Call, Sequence[Tensor], Sequence[Tensor], Tensor, tuple[bool, ...]], list[Tensor | None]]

@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from torch.autograd import Function, forward_ad
 
-from ..runtime import arrays
-from .autograd import gradients, tangent, tensor_of
-from .base import Binding
-from .evaluate import device_value, host_value, input_axes
-from .linear_system import System, compute
-from .solvers import Report
-from .space import Space
-from .torch_batched import closed, is_batched, opened, with_leading_axis
-from .torch_operator import Call
+from ...runtime import arrays
+from ..base import Binding
+from ..evaluate import device_value, host_value, input_axes
+from ..space import Space
+from ..systems.methods import Report
+from ..systems.system import System, compute
+from .batched import closed, is_batched, opened, with_leading_axis
+from .function import gradients, tangent, tensor_of
+from .operator import Call
 
 Tensor = torch.Tensor
 
@@ -109,7 +109,7 @@ class Solve(Function):
     @staticmethod
     def jvp(ctx: Any, _: None, b: Tensor | None, alpha: Tensor | None, __: None, *moved: Tensor | None) -> Tensor:
         b, alpha, *along = (None if t is None or t._is_zerotensor() else t for t in (b, alpha, *moved))
-        # As in autograd.py: torch switches forward mode off here, and with it the outer levels of nested jvp.
+        # As in function.py: torch switches forward mode off here, and with it the outer levels of nested jvp.
         nested = torch._C._are_functorch_transforms_active()
         saved = ctx.saved_tensors
         with forward_ad._set_fwd_grad_enabled(nested):
@@ -187,6 +187,6 @@ def run(job: Job, b: Tensor, alpha: Tensor, start: Tensor | None, tensors: Seque
 
 
 def _mapped(job: Job, given: Sequence[Tensor | None]) -> Tensor:
-    """The same for batched tensors (torch_batched.py)."""
+    """The same for batched tensors (batched.py)."""
     inner, dims, count, level = opened(given)
     return closed(run(job.with_batch(count), *_with_leading_axis(job, count, dims, inner)), level)

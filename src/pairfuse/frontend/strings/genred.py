@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-from ..errors import FormulaError, ShapeError, message
-from .base import Binding
-from .deferred import Deferred
+from ...errors import FormulaError, ShapeError, message
+from ..base import Binding
+from ..deferred import Deferred
+from ..lazytensor import LazyTensor
+from ..space import Space, Symbol
 from .language import declared, head_of, meaning
-from .lazytensor import LazyTensor
-from .space import Space, Symbol
 
 # What Genred is given when the user says nothing; only other values go to the reduction.
 DEFAULTS = {"dtype_acc": "auto", "use_double_acc": False, "sum_scheme": "auto"}

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ..dtypes import PRECISIONS
-from ..runtime import arrays
+from ...dtypes import PRECISIONS
+from ...runtime import arrays
 
 Vectors = Any  # a block (*batch, rows, E)
 Numbers = np.ndarray  # one number for each column, (*batch, 1, E) or (*batch, 1, 1)

@@ -15,9 +15,9 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..ir.expr import Expr, call, const
-from ..lower.problem import Problem
-from ..transform.autodiff import vjp, zeros
+from ...ir.expr import Expr, call, const
+from ...lower.problem import Problem
+from ...transform.autodiff import vjp, zeros
 from .passes import LONGEST_WITH_VALUE
 
 

@@ -15,20 +15,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import config
-from ..errors import DtypeError, FormulaError, KeywordError, ShapeError, UnsupportedError, message
-from ..ir.expr import Expr
-from ..ir.reductions import Reduction
-from ..lower.problem import Problem
-from ..runtime import arrays
-from .base import Binding, Bindings, Lazy
-from .deferred import Task, perform
-from .evaluate import Settings, check_sizes, computed_in, evaluate, host_value, sizes_of
+from ...config import config
+from ...errors import DtypeError, FormulaError, KeywordError, ShapeError, UnsupportedError, message
+from ...ir.expr import Expr
+from ...ir.reductions import Reduction
+from ...lower.problem import Problem
+from ...runtime import arrays
+from ..base import Binding, Bindings, Lazy
+from ..deferred import Task, perform
+from ..evaluate import Settings, check_sizes, computed_in, evaluate, host_value, sizes_of
+from ..messages import describe, describe_value, differentiable_instead
+from ..reduce import VECTOR, axes_of, compact, joined, over_of, problem_of
+from ..reductions import Axes, Reductions, record_of
+from ..space import Space, Symbol
 from .host_gradients import Question, value_and_gradients
-from .messages import describe, describe_value, differentiable_instead
-from .reduce import VECTOR, axes_of, compact, joined, over_of, problem_of
-from .reductions import Axes, Reductions, record_of
-from .space import Space, Symbol
 
 CALL = "value_and_grad"
 

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import SolverError, UnsupportedError, message
-from ..ir.expr import Expr, I, J, call, index, input_, rebuild
-from ..lower.problem import Problem, Sizes
-from ..runtime import arrays
-from ..transform.linear import diagonal, factor
-from .evaluate import Settings, input_axes, launch
-from .solvers import Columns, Vectors
+from ...errors import SolverError, UnsupportedError, message
+from ...ir.expr import Expr, I, J, call, index, input_, rebuild
+from ...lower.problem import Problem, Sizes
+from ...runtime import arrays
+from ...transform.linear import diagonal, factor
+from ..evaluate import Settings, input_axes, launch
+from .methods import Columns, Vectors
 
 Map = Callable[[Vectors], Vectors]
 OTHER = {I: J, J: I}

@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from ..ir.expr import Expr, call
-from ..lower.problem import Problem
+from ...ir.expr import Expr, call
+from ...lower.problem import Problem
 
 Tensor = torch.Tensor
 HIGHEST = 4

@@ -1,7 +1,8 @@
 """Linear systems (K + alpha) u = b whose matrix is a reduction: what one is, and how it is solved on plain arrays.
 
 In: a formula that is linear in its last input, the data of the others, a right-hand side.  Out: the solution as a plain
-array, and how it was found.  The algorithms are in solvers.py, derivatives in solve_autograd.py.
+array, and how it was found.  The algorithms are in methods.py, derivatives in
+autograd/solve.py.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..config import config
-from ..errors import ConvergenceWarning, ShapeError, SolverError, message
-from ..ir.expr import Expr, input_
-from ..lower.problem import Problem, Sizes
-from ..runtime import arrays
-from ..runtime.progress import Convergence
-from ..transform.calculus import adjoint_operator
-from ..transform.linear import is_separable
-from .evaluate import Settings, launch
-from .messages import describe_value
+from ...config import config
+from ...errors import ConvergenceWarning, ShapeError, SolverError, message
+from ...ir.expr import Expr, input_
+from ...lower.problem import Problem, Sizes
+from ...runtime import arrays
+from ...runtime.progress import Convergence
+from ...transform.calculus import adjoint_operator
+from ...transform.linear import is_separable
+from ..evaluate import Settings, launch
+from ..messages import describe_value
+from .methods import METHODS, Breakdown, Columns, Equations, Report, Stopping, Vectors, solve
 from .preconditioners import Matrix, jacobi, nystrom
-from .solvers import METHODS, Breakdown, Columns, Equations, Report, Stopping, Vectors, solve
 
 CALL = "K.solve(b)"
 ITERATIONS = 10_000  # a kernel matrix that needs more wants another alpha, or a preconditioner

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from ..ir.expr import Expr, call, const, input_, inputs
-from ..lower.problem import Problem
-from ..transform.autodiff import jvp, weighted, zeros
-from .base import renumbered
+from ...ir.expr import Expr, call, const, input_, inputs
+from ...lower.problem import Problem
+from ...transform.autodiff import jvp, weighted, zeros
+from ..base import renumbered
 from .passes import Pass
 
 

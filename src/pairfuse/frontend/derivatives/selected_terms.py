@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from ..ir.expr import Expr, call, const, index, input_, substitute, toposort
-from ..lower.problem import Problem
-from .evaluate import input_axes
+from ...ir.expr import Expr, call, const, index, input_, substitute, toposort
+from ...lower.problem import Problem
+from ..evaluate import input_axes
 
 # The reduction that also gives the indices.
 WITH_INDEX = {"min": "min_argmin", "max": "max_argmax", "Kmin": "Kmin_argKmin", "Kmax": "Kmax_argKmax"}

@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..dtypes import RESULT_DTYPES
-from ..ir.text import parse_all, to_text
-from ..lower.problem import Problem, Sizes
-from ..runtime.arrays import plain_tensors
-from .base import Binding
-from .evaluate import Settings, device_value, host_value, input_axes, launch
-from .ranges import as_tensors, read
-from .torch_batched import closed, is_batched, opened, with_leading_axis
+from ...dtypes import RESULT_DTYPES
+from ...ir.text import parse_all, to_text
+from ...lower.problem import Problem, Sizes
+from ...runtime.arrays import plain_tensors
+from ..base import Binding
+from ..evaluate import Settings, device_value, host_value, input_axes, launch
+from ..ranges import as_tensors, read
+from .batched import closed, is_batched, opened, with_leading_axis
 
 Tensor = torch.Tensor
 
@@ -65,7 +65,7 @@ def compute(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def mapped(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The same for batched tensors (torch_batched.py): the mapped axis becomes the first batch axis."""
+    """The same for batched tensors (batched.py): the mapped axis becomes the first batch axis."""
     sizes, axes = request.sizes, input_axes(request.problem)
     inner, dims, count, level = opened(tensors)
     leading = [

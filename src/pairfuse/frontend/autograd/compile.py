@@ -27,33 +27,23 @@ from torch._dynamo.utils import allow_lru_cache_wrapper_trace_without_warning as
 from torch._dynamo.variables import builtin
 from torch._library.opaque_object import is_opaque_type, register_opaque_type
 
-from ..errors import PairfuseError, message
-from ..ir.expr import Expr, index
-from ..ir.text import parse, to_text
-from ..lower.problem import Problem, Sizes
-from ..runtime import arrays
-from . import (
-    autograd,
-    base,
-    calculus,
-    evaluate,
-    fused,
-    genred,
-    language,
-    lazytensor,
-    messages,
-    pairs,
-    reduce,
-    selected_terms,
-    solve,
-    space,
-    torch_function,
-    torch_operator,
-)
-from . import ranges as ranges_module
-from .base import Binding, Bindings, Mapping
-from .ranges import Unread
-from .torch_operator import Call, from_key, to_key
+from ...errors import PairfuseError, message
+from ...ir.expr import Expr, index
+from ...ir.text import parse, to_text
+from ...lower.problem import Problem, Sizes
+from ...runtime import arrays
+from .. import base, calculus, evaluate, lazytensor, messages, pairs, reduce, space
+from .. import ranges as ranges_module
+from ..base import Binding, Bindings, Mapping
+from ..derivatives import selected_terms
+from ..ranges import Unread
+from ..strings import genred, language
+from ..systems import solve
+from . import function as autograd
+from . import operator as torch_operator
+from . import overrides as torch_function
+from . import with_slopes as fused
+from .operator import Call, from_key, to_key
 
 Tensor = torch.Tensor
 

@@ -15,13 +15,13 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..errors import FormulaError, PairfuseError, ShapeError, UnsupportedError, message
-from ..ir.expr import Expr, call, const, input_
-from ..ir.parse import Form, Language, parse, parse_declaring
-from ..ir.reductions import REDUCTIONS
-from ..transform import calculus
-from ..transform.autodiff import zeros
-from .space import Symbol
+from ...errors import FormulaError, PairfuseError, ShapeError, UnsupportedError, message
+from ...ir.expr import Expr, call, const, input_
+from ...ir.parse import Form, Language, parse, parse_declaring
+from ...ir.reductions import REDUCTIONS
+from ...transform import calculus
+from ...transform.autodiff import zeros
+from ..space import Symbol
 
 AXES = {"Vi": "i", "Vj": "j", "Pm": "p"}
 

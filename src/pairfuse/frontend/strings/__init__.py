@@ -1,0 +1,1 @@
+"""Formulas in text, in the language of KeOps: `Genred` and its kin, `KernelSolve`."""

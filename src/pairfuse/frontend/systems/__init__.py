@@ -1,0 +1,1 @@
+"""Linear systems whose matrix is a reduction: `K.solve`, its algorithms and preconditioners."""
