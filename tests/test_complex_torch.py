@@ -16,7 +16,7 @@ from pairfuse.errors import DtypeError
 from pairfuse.torch import LazyTensor, Pm, Vi, Vj, where
 
 # torch's own, at the first use of forward mode in a process
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
 C, F = torch.complex128, torch.float64
 M, N, D = 4, 5, 2

@@ -27,7 +27,7 @@ from pairfuse.torch import LazyTensor, where
 
 Tensor = torch.Tensor
 # torch's own, on the first use of its forward mode
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
 
 @pytest.fixture
@@ -103,6 +103,24 @@ def test_value_and_gradient_of_the_kept_axis_are_one_pass(launched: list[Problem
             torch.autograd.grad(getattr(f, name)(dim=axis).sum(), [d[leaf]])
             assert len(launched) == 1
             launched.clear()
+
+
+def test_compiled_functions_take_as_few_passes(launched: list[Problem]) -> None:
+    """The value comes with its slopes from one kernel in a graph of torch.compile, too."""
+
+    def density(x: Tensor, y: Tensor) -> Tensor:
+        return (-((lazy(x, "i") - lazy(y, "j")) ** 2).sum(-1)).exp().sum(dim=1)
+
+    torch._dynamo.reset()
+    given = data(9, 11)
+    x, y = given["x"], given["y"].detach()
+    compiled = torch.compile(density, backend="aot_eager", fullgraph=True)
+    (expected,) = torch.autograd.grad(density(x, y).sin().sum(), [x])
+    torch.autograd.grad(compiled(x, y).sin().sum(), [x])  # traces and compiles
+    launched.clear()
+    (got,) = torch.autograd.grad(compiled(x, y).sin().sum(), [x])
+    assert [p.formulas[0].dim for p in launched] == [1 + 3]
+    torch.testing.assert_close(got, expected)
 
 
 def test_variables_of_one_axis_share_a_pass(launched: list[Problem]) -> None:

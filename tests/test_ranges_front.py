@@ -21,7 +21,7 @@ from pairfuse.frontend import ranges as reading
 from pairfuse.numpy.cluster import from_matrix
 from pairfuse.torch import LazyTensor  # the class of both libraries; torch.compile knows it
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
 rng = np.random.default_rng(7)
 M, N = 30, 40

@@ -12,7 +12,7 @@ from torch_cases import close, points
 from pairfuse import ConvergenceWarning, DtypeError, SolverError
 from pairfuse.torch import KernelSolve, LazyTensor, Pm, Vi, Vj
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 Tensor = torch.Tensor
 EXACT: dict[str, Any] = {"eps": 1e-13, "rtol": 1e-13}
 N = 12

@@ -28,7 +28,7 @@ BACKEND = "aot_eager"  # everything but the code generation of torch, which need
 TRACED = "eager"  # the trace alone, where it is what is tested
 
 # torch's own, at the first use of forward mode in a process
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
 
 @pytest.fixture(autouse=True)

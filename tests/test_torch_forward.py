@@ -8,7 +8,7 @@ from torch.autograd import forward_ad
 from torch_cases import CASES, Case, close, points
 
 # torch's own, at the first use of forward mode in a process
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
 Tensor = torch.Tensor
 ALL = pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -17,7 +17,7 @@ from torch_cases import CASES, Case, close, points
 from pairfuse.torch import Pm, Vi, Vj
 
 # torch's own, at the first use of forward mode in a process
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
 Tensor = torch.Tensor
 

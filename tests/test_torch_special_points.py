@@ -15,7 +15,7 @@ from pairfuse.lower.problem import Problem
 from pairfuse.torch import LazyTensor, Vi, Vj, index_i, index_j, maximum, minimum, where
 
 # torch's own, at the first use of forward mode in a process
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
 Tensor = torch.Tensor
 INF = math.inf

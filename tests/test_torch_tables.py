@@ -24,7 +24,7 @@ from pairfuse.lower.problem import Problem, Sizes
 from pairfuse.transform.autodiff import vjp, zeros
 
 # torch's own, at the first use of forward mode in a process
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
 Tensor = torch.Tensor
 SIZES = Sizes(2, 3)

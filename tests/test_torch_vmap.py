@@ -14,7 +14,7 @@ from pairfuse.errors import ShapeError
 from pairfuse.torch import LazyTensor, Pm, Vi, Vj, index_j
 
 # torch's own, at the first use of forward mode in a process
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
 
 Tensor = torch.Tensor
 ALL = pytest.mark.parametrize("case", CASES.values(), ids=CASES)

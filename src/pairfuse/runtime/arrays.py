@@ -245,12 +245,13 @@ def gradients_enabled() -> bool:
 def transformed() -> bool:
     """Whether torch does more than compute, whoever requires gradients: vmap, forward mode, tracing."""
     torch = sys.modules["torch"]
-    core = torch._C
-    return (
-        core._are_functorch_transforms_active()
-        or core._len_torch_dispatch_stack() > 0
-        or torch.autograd.forward_ad._current_level >= 0
-    )
+    return functional() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def functional() -> bool:
+    """Whether a transform of torch.func or forward mode is active; what tracing alone is not."""
+    torch = sys.modules["torch"]
+    return torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
 
 
 def plain_tensors(tensors: Sequence[Any]) -> bool:

@@ -71,9 +71,10 @@ def numbers(values: tuple[float, ...], dtype: torch.dtype) -> Tensor:
 def reduce_tensors(request: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """All outputs of the problem; differentiable where torch follows one of the inputs."""
     real = request.problem.record.outputs[0][1] == "real"  # integers have no derivative
-    if not arrays.transformed():
-        if not (real and torch.is_grad_enabled()):
-            return run(request, tensors)
+    derived = real and torch.is_grad_enabled()
+    if not (derived or arrays.transformed()):
+        return run(request, tensors)
+    if derived and not arrays.functional():
         plan = slopes_for(request, tensors)
         if plan is not None:
             return ReduceWithSlopes.apply(request, plan, gradients, *tensors)  # type: ignore[return-value]

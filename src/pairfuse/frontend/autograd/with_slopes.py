@@ -25,8 +25,6 @@ Gradients = Callable[[Call, Sequence[Tensor], Sequence[Tensor], Tensor, tuple[bo
 
 def slopes_for(request: Call, tensors: Sequence[Tensor]) -> Slopes | None:
     """The pass of value and slopes, if it pays for these tensors."""
-    if torch.compiler.is_compiling():
-        return None
     wanted = tuple([t.requires_grad for t in tensors])
     return slopes(request.problem, wanted) if True in wanted else None
 
