@@ -18,9 +18,9 @@ from pairfuse.transform.simplify import simplify
 D = 17
 X, Y, Z = input_(0, "i", D), input_(1, "j", D), input_(2, "j", D)
 S, T, P, W = input_(3, "p", 1), input_(4, "i", 1), input_(5, "p", D), input_(6, "j", 1)
-VALUES = {
-    v: np.random.default_rng(v.param("slot")).uniform(0.5, 2.0, (5, v.dim)) for v in (X, Y, Z, S, T, P, W)
-} | {index("i"): np.arange(5)[:, None]}
+VALUES = {v: np.random.default_rng(v.param("slot")).uniform(0.5, 2.0, (5, v.dim)) for v in (X, Y, Z, S, T, P, W)} | {
+    index("i"): np.arange(5)[:, None]
+}
 
 
 def total(x: Expr) -> Expr:

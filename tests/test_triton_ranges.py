@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from block_sparse import Mask, check_blocks, draw_mask, with_ranges
 from conformance import Case, draw_case, problem, run
 from interpreted import MARKS, need_interpreter
 
+import pairfuse.numpy as pn
 from pairfuse.backends.triton import listed
 from pairfuse.backends.triton.tile import Tile
 from pairfuse.ir.expr import Expr, call, index, input_
@@ -19,6 +21,7 @@ from pairfuse.ir.reductions import REDUCTIONS
 from pairfuse.lower.kernel import Kernel
 from pairfuse.lower.problem import Sizes
 from pairfuse.runtime import device
+from pairfuse.torch import LazyTensor
 
 pytestmark = MARKS
 NAMES = sorted(REDUCTIONS)
@@ -109,3 +112,42 @@ def test_nothing_takes_part(name: str) -> None:
     ):
         case = draw_case(rng, problem(name, *term(name, 1)), 5, 6)
         check_blocks(with_ranges(case, mask), mask, "triton")
+
+
+# ---------------------------------------------------------------------- as users write them
+
+
+def gaussian(lazy: Any, x: Any, y: Any, mask: Mask) -> Any:
+    K = (-((lazy(x[..., :, None, :]) - lazy(y[..., None, :, :])) ** 2).sum(-1)).exp()
+    K.ranges = mask.six
+    return K
+
+
+@pytest.mark.parametrize("reduction", ["sum", "logsumexp", "argmin", "max", "Kmin"])
+def test_ranges_of_a_lazytensor_with_batches(reduction: str) -> None:
+    """Both axes; rows in no block give what is neutral."""
+    rng = seeded("front", reduction)
+    x, y = rng.normal(size=(2, 1, 12, 2)), rng.normal(size=(3, 15, 2))
+    K = gaussian(pn.LazyTensor, x, y, draw_mask(rng, 12, 15, (4, 5), 0.5))
+    more = {"K": 2} if reduction == "Kmin" else {}
+    for dim in (2, 3):
+        found, expected = (getattr(K, reduction)(dim=dim, backend=b, **more) for b in ("triton", "reference"))
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "logsumexp", "min"])
+def test_derivatives(reduction: str) -> None:
+    """Of first and second order, by the points of both axes, one axis of which is walked over by the other table."""
+    rng = seeded("derivatives", reduction)
+    mask = draw_mask(rng, 8, 9, (3, 3), 0.7)
+    points = [torch.from_numpy(rng.normal(size=(n, 2))) for n in (8, 9)]
+    found: list[Any] = []
+    for backend in ("triton", "llvm"):
+        x, y = (p.clone().requires_grad_() for p in points)
+        values = getattr(gaussian(LazyTensor, x, y, mask), reduction)(dim=1, backend=backend)
+        weights = torch.linspace(1, 2, 8, dtype=torch.float64)[:, None]
+        gx, gy = torch.autograd.grad(values, [x, y], weights, create_graph=True)
+        second = torch.autograd.grad((gx**2).sum() + (gy**3).sum(), [x, y])
+        found.append((values, gx, gy, *second))
+    for triton, plain in zip(*found, strict=True):
+        torch.testing.assert_close(triton, plain, rtol=1e-10, atol=1e-10)

@@ -6,7 +6,6 @@ test_triton_compile.py.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,50 +13,19 @@ from pathlib import Path
 
 import pytest
 from interpreted import MISSING
+from test_triton_compile import costs
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)}: pip install 'pairfuse[gpu]'")
 
-PROGRAM = """
-import dataclasses, json, sys
-from pairfuse.backends.triton.offline import reports
-from pairfuse.ir.expr import call, index, input_
-from pairfuse.lower.problem import Problem, Sizes
-from pairfuse.runtime import device
 
-def distance(d):
-    return call("sqdist", input_(0, "i", d), input_(1, "j", d))
-
-numbered = call("where", call("eq", index("i"), index("j")), 0.0, distance(3))
-PROBLEMS = {
-    "gaussian": Problem((call("exp", -distance(3)) * input_(2, "j", 1),), "sum", "j"),
-    "numbers": Problem((numbered,), "sum", "i"),
-    "logsumexp": Problem((input_(2, "j", 1) - distance(3),), "logsumexp", "j"),
-    "argmin": Problem((distance(3),), "argmin", "j"),
-    "neighbours": Problem((distance(3),), "argKmin", "j", "float32", (("K", 10),)),
-}
-found = {}
-for name, problem in PROBLEMS.items():
-    if name in sys.argv[1].split(","):
-        made = device.program(problem, lambda _, step: step())
-        for wide in (False, True):
-            tile = device.choose_tile(made.kernel, Sizes(int(sys.argv[2]), 10**6), 0, 3 * 10**6, 132)
-            tile = dataclasses.replace(tile, carried=True, wide=wide)
-            found[f"{name} {wide}"] = {k: dataclasses.asdict(r) for k, r in reports(made.kernel, tile, 90).items()}
-print(json.dumps(found))
-"""
-
-
-def compiled(folder: Path, names: str, kept: int) -> None:
-    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(folder)}
-    command = [sys.executable, "-c", PROGRAM, names, str(kept)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert len(found) == 2 * len(names.split(","))
-    for name, functions in found.items():
-        for function, cost in functions.items():
-            # of 64 bits, for more than 2^31 rows or columns, the numbers in a list fill all registers
-            assert cost["spilled_bytes"] <= (16 if name == "neighbours True" else 0), f"{name}, {function}: {cost}"
+def compiled(folder: Path, names: str, rows: int = 10**6) -> None:
+    """Raise if a function spills, with offsets of 32 bits or of 64."""
+    for more in ((), ("--wide",)):
+        found = costs(folder, names, 90, "--carried", "--rows", str(rows), *more)
+        assert set(found) == set(names.split())
+        for name, kernel in found.items():
+            for function, cost in kernel["functions"].items():
+                assert cost["spilled_bytes"] == 0, f"{name}, {more}, {function}: {cost}"
 
 
 PROBED = """
@@ -81,10 +49,10 @@ def test_the_probe(tmp_path: Path) -> None:
 
 
 def test_sums_and_their_numbers(tmp_path: Path) -> None:
-    compiled(tmp_path, "gaussian,numbers", 10**6)
+    compiled(tmp_path, "gaussian numbers")
 
 
 @pytest.mark.slow
 def test_other_reductions_and_parts(tmp_path: Path) -> None:
-    compiled(tmp_path, "logsumexp,argmin,neighbours", 10**6)
-    compiled(tmp_path, "gaussian,logsumexp,argmin,neighbours", 16)
+    compiled(tmp_path, "logsumexp argmin neighbours")
+    compiled(tmp_path, "gaussian logsumexp argmin neighbours", 16)

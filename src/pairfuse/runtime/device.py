@@ -184,11 +184,11 @@ def tile_for(found: GpuProgram, tensors: Sequence[Any], sizes: Sizes, device: An
     problem = found.problem
     batch = batch_of(tensors, [v.param("axis") for v in problem.inputs], sizes.batch)
     far = largest_offset(tensors, problem, sizes.along(problem.kept), found.output_dims)
-    if sizes.ranges is not None:
-        return choose_listed(found.kernel, sizes, len(batch.lengths), far, processors(device))
     types = tuple(str(t.dtype).removeprefix("torch.") for t in tensors)
-    stored = (types,) if any(t in STORED for t in types) else ()
-    tile = choose_tile(found.kernel, sizes, len(batch.lengths), far, processors(device), *stored)
+    select = choose_tile if sizes.ranges is None else choose_listed
+    tile = select(found.kernel, sizes, len(batch.lengths), far, processors(device), types, probe.generation(device))
+    if sizes.ranges is not None:
+        return tile
     return tile if device.type == "cpu" else tiles.tuned(tile, problem, sizes, device, processors(device))
 
 

@@ -221,6 +221,14 @@ def _capability(device: Any) -> tuple[int, int] | None:
     return None if torch.version.hip else torch.cuda.get_device_capability(device)
 
 
+def generation(device: Any) -> int:
+    """The compute capability as tile.py counts it, 80 or 90; GPUs of AMD take operands from registers, as 80 does."""
+    if device.type == "cpu":  # Triton's interpreter
+        return 90
+    major, minor = _capability(device) or (8, 0)
+    return 10 * major + minor
+
+
 def _name(device: Any) -> str:
     """The device, and what it is called."""
     import torch

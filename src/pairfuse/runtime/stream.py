@@ -25,7 +25,7 @@ from ..backends.triton.launch import (
     moved_inputs,
     prepare,
 )
-from ..backends.triton.tile import FIRST_WIDE, Tile, component_block, dots_of
+from ..backends.triton.tile import FIRST_WIDE, Tile, component_block, dots_of, widened
 from ..errors import DeviceMemoryError, message
 from ..lower.problem import Problem, Sizes
 from . import memory
@@ -202,7 +202,7 @@ class Streamed:
         shapes = [x.part(largest) for x in self.inputs]
         meta = [self.torch.empty(p.shape, dtype=p.dtype, device="meta") for p in shapes]
         chosen = tile(self._seen(meta, local), local)
-        return replace(chosen, wide=chosen.wide or max(self.sizes.M, self.sizes.N) >= FIRST_WIDE)
+        return widened(chosen, self.found.kernel) if max(self.sizes.M, self.sizes.N) >= FIRST_WIDE else chosen
 
     def empty(self, what: str, shape: tuple[int, ...], kind: Any) -> Any:
         return memory.empty(self.torch, self.problem.reduction, what, shape, kind, self.device)
@@ -330,7 +330,9 @@ class Streamed:
             seen = [by_component(t) if k in moved else t for k, t in enumerate(meta)]
             far = largest_offset(seen, self.problem, local.along(self.problem.kept), self.found.output_dims)
             batch = batch_of(seen, axes, local.batch)
-            tile = replace(self.tile, batch_rank=len(batch.lengths), wide=self.tile.wide or far >= FIRST_WIDE)
+            tile = replace(self.tile, batch_rank=len(batch.lengths))
+            if far >= FIRST_WIDE:
+                tile = widened(tile, kernel)
             binary = self.found.binary(tile, self.clock)
             self.launches[key] = prepare(binary, kernel, tile, seen, local, 1, moved, self.parts)
         return self.launches[key]

@@ -12,6 +12,7 @@ multiply: their operands would have to be cut where the intervals are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,11 +20,19 @@ import numpy as np
 from ...lower.kernel import Kernel
 from ...lower.problem import Sizes
 from ...lower.ranges import Blocks
-from .tile import FLUSH, FLUSH_COSTLY, Tile, choose, shape_without_matrices
+from .tile import FLUSH, FLUSH_COSTLY, Tile, choose, shape_without_matrices, widened
 from .wide import wide_of
 
 
-def choose_listed(kernel: Kernel, sizes: Sizes, batch_rank: int, largest_offset: int, processors: int) -> Tile:
+def choose_listed(
+    kernel: Kernel,
+    sizes: Sizes,
+    batch_rank: int,
+    largest_offset: int,
+    processors: int,
+    types: Sequence[str],
+    capability: int,
+) -> Tile:
     """The tile for ranges: for a block with as many rows and columns as one of them has on average."""
     problem = kernel.problem
     blocks = sizes.blocks(problem.over)
@@ -32,11 +41,12 @@ def choose_listed(kernel: Kernel, sizes: Sizes, batch_rank: int, largest_offset:
     columns = max(1, blocks.pairs // max(1, int(blocks.row_counts.sum())))
     m, n = (rows, columns) if problem.kept == "i" else (columns, rows)
     far = max(largest_offset, sizes.M, sizes.N)
-    tile = choose(kernel, Sizes(m, n, sizes.batch), batch_rank, far, processors)
+    tile = choose(kernel, Sizes(m, n, sizes.batch), batch_rank, far, processors, types, capability)
     if tile.dots and wide_of(kernel) is None:
         height, width, warps = shape_without_matrices(kernel)
         flush = FLUSH if kernel.machine.guard is None else FLUSH_COSTLY
-        tile = replace(tile, rows=height, cols=width, warps=warps, flush=flush)
+        narrow = replace(tile, rows=height, cols=width, warps=warps, flush=flush, wide=False)
+        tile = widened(narrow, kernel) if tile.wide else narrow
     return replace(tile, split=False, dots="", listed=True)
 
 

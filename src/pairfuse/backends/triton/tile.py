@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...dtypes import STORED
 from ...ir.expr import Expr, toposort
@@ -31,9 +31,9 @@ COMPONENTS_OF_PRODUCTS = 4
 SPLIT_COLUMNS = 4096
 # Matrix units multiply blocks of 16 rows at least.
 FEWEST_ROWS = 16
-# Components of a wide sum that one program computes: the state in 64 bits of 64 rows by 128 components is 64 registers
-# of 8 warps.
-WIDEST = 128
+# Components of a wide sum that one program computes: the state in 64 bits of 64 rows by 64 components is 64 registers
+# of 4 warps. 8 warps could keep 128 of them, but would compute every number of a pair twice.
+WIDEST = 64
 # Squared distances of shorter vectors are computed by differences where the accuracy is strict: for them, dots.py would
 # do it anyway in most tiles. Of points at random, 2 <x, y> is beyond (1 - TAU) S in one of 10,000 pairs of vectors of
 # length 48, in one of 100,000 of length 56, in one of a million of length 64; and a tile has some 8,000 pairs.
@@ -50,6 +50,8 @@ LONGEST_MERGED_LIST = 16
 FLUSH = 64
 FLUSH_COSTLY = 128  # the same where that takes exponentials (logsumexp)
 FLUSH_MATRICES = 16  # the same for tiles of matrix units, which cut the sums that they round
+SHORT_OPERANDS = 64  # longer vectors, and vectors of results, leave registers for half as many pairs
+WARPGROUPS = 90  # from this capability on, matrix units read both factors from shared memory
 PADDING = 64  # operands may be longer than the vectors by this much
 FIRST_WIDE = 2**31 - 2**16
 
@@ -158,25 +160,41 @@ def choose(
     largest_offset: int,
     processors: int,
     types: Sequence[str] = (),
+    capability: int = WARPGROUPS,
 ) -> Tile:
-    """The tile for a problem, its sizes, the types of its tensors, and a device with this many processors."""
+    """The tile for a problem, its sizes, the types of its tensors, and a device with so many processors.
+
+    capability: of the device, as NVIDIA counts (80, 90).
+    """
     problem = kernel.problem
     kept, reduced = sizes.along(problem.kept), sizes.along(problem.over)
     dots, sums = dots_of(kernel, types), sums_of(kernel, types)
     matrices = bool(dots) or wide_of(kernel) is not None
-    rows, cols, warps = _matrix_shape(kernel, dots, sums) if matrices else shape_without_matrices(kernel)
+    longest = max((n.args[0].dim for n in contractions(*kernel.terms)), default=0) if dots else 1
+    if matrices:
+        rows, cols, warps = _matrix_shape(kernel, dots, longest, capability)
+        most = 64 if wide_of(kernel) is not None else 128 if longest > SHORT_OPERANDS else 256
+    else:
+        rows, cols, warps = shape_without_matrices(kernel)
+        most = 1024
     fewest = FEWEST_ROWS if matrices else 1
     while rows > fewest and rows >= 2 * kept:  # few rows: the same number of pairs in more columns
-        rows, cols = rows // 2, min(2 * cols, 256 if matrices else 1024)
+        rows, cols = rows // 2, min(2 * cols, most)
     _, blocks = component_block(kernel)
     programs = -(-kept // rows) * math.prod(sizes.batch) * blocks
     merged = dict(problem.params).get("K", 0) <= LONGEST_MERGED_LIST
     split = merged and programs < BUSY * processors and reduced >= SPLIT_COLUMNS
-    longest = max((n.args[0].dim for n in contractions(*kernel.terms)), default=0) if dots else 1
     far = max(kept, reduced) * (longest + PADDING)
-    wide = max(kept, reduced, largest_offset, far) >= FIRST_WIDE or not fits_32_bits(problem.formulas)
     flush = FLUSH if kernel.machine.guard is None else FLUSH_COSTLY
-    return Tile(rows, cols, warps, split, batch_rank, wide, FLUSH_MATRICES if matrices else flush, dots, sums)
+    tile = Tile(rows, cols, warps, split, batch_rank, False, FLUSH_MATRICES if matrices else flush, dots, sums)
+    large = max(kept, reduced, largest_offset, far) >= FIRST_WIDE
+    return widened(tile, kernel) if large or not fits_32_bits(problem.formulas) else tile
+
+
+def widened(tile: Tile, kernel: Kernel) -> Tile:
+    """The tile with numbers of 64 bits, which fill the registers where they stand in lists: those are of fewer rows."""
+    rows = max(1, tile.rows // 2) if is_list(kernel) and not tile.wide else tile.rows
+    return replace(tile, wide=True, rows=rows)
 
 
 def shape_without_matrices(kernel: Kernel) -> tuple[int, int, int]:
@@ -199,9 +217,20 @@ def shape_without_matrices(kernel: Kernel) -> tuple[int, int, int]:
     return rows, 128, 4
 
 
-def _matrix_shape(kernel: Kernel, dots: str, sums: str) -> tuple[int, int, int]:
-    """The same where matrix units multiply: they give a thread a few numbers of each of two rows or more."""
-    return 64, 64, 4
+def _matrix_shape(kernel: Kernel, dots: str, longest: int, capability: int) -> tuple[int, int, int]:
+    """The same where matrix units multiply: they give a thread a few numbers of each of two rows or more.
+
+    A wide sum keeps its state in 64 bits, that of the last tiles, and the product of this one, which leaves registers
+    for 16 pairs; before WARPGROUPS, the factors of all products are in registers, too. What spills otherwise is found
+    by tools/gpu_registers.py: with 64 x 64, K @ B up to 2376 bytes, a Gaussian of D=128 on sm_80 528 bytes.
+    """
+    if wide_of(kernel) is None:
+        block, _ = component_block(kernel)
+        room = capability >= WARPGROUPS or (longest <= SHORT_OPERANDS and block == 1)
+        return 64, 64 if room else 32, 4
+    if capability >= WARPGROUPS:
+        return 64, 32, 4
+    return (16, 64, 2) if dots else (64, 16, 4)
 
 
 def parts_of(tile: Tile, sizes: tuple[int, int, int], processors: int) -> tuple[int, int]:
