@@ -35,8 +35,15 @@ LONG = "gaussian32 gaussian64 gaussian128 gaussian784 gradient64 logsumexp64 arg
 WIDE = "product attention"
 # Registers of a thread, at most: 128 let 16 warps live on a processor, 168 let 12, 255 is all there are. Kernels that
 # are not named here need matrix units, whose factors are in registers on sm_80.
-REGISTERS = {"gaussian": 144, "gradient": 136, "logsumexp": 136, "argmin": 168, "neighbours": 192, "numbers": 136}
-REGISTERS |= {"gaussian32": 168}
+REGISTERS = {
+    "gaussian": 144,
+    "gradient": 136,
+    "logsumexp": 136,
+    "argmin": 168,
+    "neighbours": 192,
+    "numbers": 136,
+    "gaussian32": 168,
+}
 REGISTERS_90 = {"gaussian64": 136, "gaussian128": 168, "logsumexp64": 168, "argmin128": 176, "neighbours64": 232}
 # Shared memory of a processor: programs take a part of it.
 SHARED = {80: 163 * 1024, 90: 227 * 1024}
