@@ -285,10 +285,11 @@ class ConjugateGradients:
         negative |= running & (relative < 0) & (self.largest <= 0)
         if negative.any():
             worst = float(np.min(np.where(negative, relative, 0.0)))
+            wider = "" if self.columns.dtype == "float64" else "float64; "
             raise Breakdown(
                 f"the matrix is not positive definite: at iteration {iteration + 1} "
                 f"<p, A p> = {worst:.2e} <p, p> for A = K + alpha.",
-                "a larger alpha; float64; method='minres' for symmetric matrices with eigenvalues of both signs. "
+                f"a larger alpha; {wider}method='minres' for symmetric matrices with eigenvalues of both signs. "
                 "K has to be symmetric.",
             )
         self.broken = self.broken | (running & (curvature <= 0))

@@ -238,7 +238,7 @@ def _followed(data: Any) -> bool:
 
 def _square(matrix: Lazy, right: Lazy, over: str) -> Space:
     """The space of the system, with n rows and n columns."""
-    facts = [f"K: {describe(matrix)}", f"b: {describe(right)}"]
+    facts = [f"K times the unknown: {describe(matrix)}", f"b: {describe(right)}"]
     try:
         space = join(matrix._space, right._space)
     except Clash as cause:
