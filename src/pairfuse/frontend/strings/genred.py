@@ -7,7 +7,6 @@ how to compute.  What was read once is kept, so that the same Genred again costs
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -17,10 +16,8 @@ from ..base import Binding
 from ..deferred import Deferred
 from ..lazytensor import LazyTensor
 from ..space import Space, Symbol
+from .keywords import of_call, of_class
 from .language import declared, head_of, meaning
-
-# What Genred is given when the user says nothing; only other values go to the reduction.
-DEFAULTS = {"dtype_acc": "auto", "use_double_acc": False, "sum_scheme": "auto"}
 
 
 class Genred:
@@ -76,15 +73,13 @@ class Genred:
         rec_multVar_highdim: Any = False,
         use_fast_math: bool = True,
     ) -> None:
-        if dtype is not None or cuda_type is not None:
-            text = "Genred(dtype=..., cuda_type=...): ignored; the type is that of the arrays."
-            warnings.warn(text, DeprecationWarning, stacklevel=2)
         if isinstance(aliases, str) or not isinstance(formula, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             text = "Genred(formula, aliases): the formula is a text, the aliases are a list of texts."
             raise FormulaError(message(text, hint="Genred('SqDist(x, y)', ['x = Vi(3)', 'y = Vj(3)'])."))
         self._arguments = (formula, tuple(aliases), reduction_op, axis, opt_arg, formula2)
-        given = {"dtype_acc": dtype_acc, "use_double_acc": use_double_acc, "sum_scheme": sum_scheme}
-        self._options = {key: value for key, value in given.items() if value != DEFAULTS[key]}
+        self._options = of_class(
+            "Genred", dtype, cuda_type, dtype_acc=dtype_acc, use_double_acc=use_double_acc, sum_scheme=sum_scheme
+        )
         self.rec_multVar_highdim = rec_multVar_highdim
         self._texts, self._reduction = reduction_of(*self._arguments)
         if self._options:
@@ -99,15 +94,9 @@ class Genred:
         out: Any = None,
         **options: Any,
     ) -> Any:
-        if backend != "auto":
-            options["backend"] = backend
-        if device_id != -1:
-            options["device_id"] = device_id
-        if ranges is not None:
-            options["ranges"] = ranges
         if out is not None:
             options["out"] = out
-        return self._reduction(*args, **options)
+        return self._reduction(*args, **of_call(backend, device_id, ranges, options))
 
     def __reduce__(self) -> tuple[Any, ...]:
         formula, aliases, reduction_op, axis, opt_arg, formula2 = self._arguments

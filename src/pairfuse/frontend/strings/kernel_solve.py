@@ -6,7 +6,6 @@ side takes the place of the unknown.  The strings are read by language.py, the s
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ from ..base import Binding, variable
 from ..deferred import Deferred
 from ..lazytensor import LazyTensor
 from ..space import Space, Symbol
-from .genred import DEFAULTS
+from .keywords import of_call, of_class
 from .language import declared, read
 
 KEPT = {"i": "j", "j": "i"}
@@ -65,14 +64,12 @@ class KernelSolve:
         use_fast_math: bool = True,
         cuda_type: Any = None,
     ) -> None:
-        if dtype is not None or cuda_type is not None:
-            text = "KernelSolve(dtype=..., cuda_type=...): ignored; the type is that of the arrays."
-            warnings.warn(text, DeprecationWarning, stacklevel=2)
         if axis not in (0, 1):
             raise ShapeError(message(f"KernelSolve(axis={axis!r}): 0 sums over i, 1 over j."))
         self._arguments = (formula, tuple(aliases), varinvalias, axis)
-        given = {"dtype_acc": dtype_acc, "use_double_acc": use_double_acc, "sum_scheme": sum_scheme}
-        self._options = {key: value for key, value in given.items() if value != DEFAULTS[key]}
+        self._options = of_class(
+            "KernelSolve", dtype, cuda_type, dtype_acc=dtype_acc, use_double_acc=use_double_acc, sum_scheme=sum_scheme
+        )
         shown = formula if len(formula) <= 60 else formula[:57] + "..."
         self._title = f"KernelSolve({shown!r})"
         (self._formula,), self._symbols, self._texts = read(formula, tuple(aliases))
@@ -89,13 +86,8 @@ class KernelSolve:
         ranges: Any = None,
         **options: Any,
     ) -> Any:
-        if backend != "auto":
-            options["backend"] = backend
-        if device_id != -1:
-            options["device_id"] = device_id
-        if ranges is not None:
-            options["ranges"] = ranges
-        return self._system({"alpha": alpha, "eps": eps, **options})(*args)
+        options = of_call(backend, device_id, ranges, {"alpha": alpha, "eps": eps, **options})
+        return self._system(options)(*args)
 
     def _unknown(self) -> Symbol:
         """The argument that the user named."""
