@@ -15,7 +15,7 @@ import pytest
 import pairfuse
 from pairfuse.config import Config, config
 from pairfuse.errors import KeywordError, PairfuseError, UnsupportedError
-from pairfuse.frontend.passes import passes
+from pairfuse.frontend.derivatives.passes import passes
 from pairfuse.ir.expr import call, input_
 from pairfuse.lower.problem import Problem, Sizes
 from pairfuse.numpy import LazyTensor, Vi, Vj
