@@ -83,6 +83,18 @@ def test_memory_that_is_full_is_named_and_the_next_call_works(monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("_interpreter")
+@pytest.mark.parametrize(
+    ("capability", "counts"), [((8, 6), 86), ((9, 0), 90), ((10, 3), 103), ((12, 0), 80), (None, 80)]
+)
+def test_generations_of_matrix_units(
+    capability: tuple[int, int] | None, counts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is a GPU of AMD; the interpreter has the tiles of sm_90."""
+    monkeypatch.setattr(probe, "_capability", lambda device: capability)
+    assert probe.generation(SimpleNamespace(type="cuda")) == counts
+    assert probe.generation(SimpleNamespace(type="cpu")) == 90
+
+
 def test_memory_that_is_full_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error does not keep the tensors of the call alive once it is dropped."""
     import torch

@@ -222,11 +222,15 @@ def _capability(device: Any) -> tuple[int, int] | None:
 
 
 def generation(device: Any) -> int:
-    """The compute capability as tile.py counts it, 80 or 90; GPUs of AMD take operands from registers, as 80 does."""
+    """The compute capability as tile.py counts it: 80, 90, 100 ...
+
+    What takes the operands of matrix units from registers counts as 80: GPUs of AMD, and NVIDIA's of 12.0, which have
+    not the instructions of 9.0 and 10.0 for operands in shared memory.
+    """
     if device.type == "cpu":  # Triton's interpreter
         return 90
     major, minor = _capability(device) or (8, 0)
-    return 10 * major + minor
+    return 80 if major >= 12 else 10 * major + minor
 
 
 def _name(device: Any) -> str:
