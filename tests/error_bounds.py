@@ -105,13 +105,18 @@ def _units(name: str) -> float:
 
 
 def rounding(value: np.ndarray, units: float, precision: Precision) -> np.ndarray:
-    """`units` spacings of the numbers at `value`; the reference, too, rounds when it works in the same precision."""
+    """`units` spacings of the numbers at `value`; the reference, too, rounds when it works in the same precision.
+
+    Results, and partial sums, below the smallest normal number may be 0 (backends/llvm/underflow.py). A difference of
+    two numbers is so small only if they are not larger than that by as much as the type has digits.
+    """
     if units == 0:
         return np.zeros(())
     units *= 2 if precision.name == "float64" else 1
-    spacing = np.abs(value) * precision.epsilon
-    smallest = precision.smallest_normal * precision.epsilon
-    return np.where(np.isfinite(value), units * np.where(value == 0, 0, spacing + smallest), 0)
+    size = np.abs(value)
+    flushed = np.where(size < 4 * precision.smallest_normal / precision.epsilon, precision.smallest_normal, 0.0)
+    lost = units * size * precision.epsilon + max(1.0, 2 * units) * flushed
+    return np.where(np.isfinite(value), np.where(value == 0, 0, lost), 0)
 
 
 def on_grid(value: np.ndarray, precision: Precision) -> np.ndarray:
@@ -201,7 +206,15 @@ def _floored_quotient(node: Expr, out: np.ndarray, args: list[Estimate], precisi
     return np.maximum(difference(np.floor(quotient + reach), out), difference(np.floor(quotient - reach), out))
 
 
+def _quotient(node: Expr, out: np.ndarray, args: list[Estimate], precision: Precision) -> np.ndarray:
+    """A divisor that may be 0 makes any quotient; no corner is there."""
+    divisor = args[-1]
+    pole = (np.abs(divisor.value) <= divisor.error) & (divisor.error > 0)
+    return np.where(pole, np.inf, _at_corners(_reference(node), out, args))
+
+
 SPECIAL = {
+    "div": _quotient,
     **dict.fromkeys(COMPARISONS, _comparison),
     "sum_d": _sum,
     "argmin_d": _place,

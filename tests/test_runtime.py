@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from conformance import check, draw_case, problem, run
 
+from pairfuse.backends.llvm.target import host_target
 from pairfuse.config import config
 from pairfuse.ir.expr import Expr, call, input_
 from pairfuse.lower.problem import Problem, Sizes
@@ -246,6 +247,23 @@ def interrupted(size: tuple[object, ...], threads: str) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+# ---------------------------------------------------------------------- the mode of the processor
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_subnormal_numbers(dtype: str) -> None:
+    """Data keep them, results in a kernel are 0 instead (underflow.py), the caller's arithmetic is as before."""
+    info, x = np.finfo(dtype), input_(0, "j", 1)
+    tiny = np.full((5, 1), info.smallest_subnormal, dtype)
+    (kept,) = execute.execute(problem("max", x, dtype=dtype), (tiny,), Sizes(1, 5))
+    assert kept == info.smallest_subnormal
+    small = np.full((5, 1), np.log(info.smallest_normal) - 2, dtype)
+    (flushed,) = execute.execute(problem("sum", call("exp", x), dtype=dtype), (small,), Sizes(1, 5))
+    if "sse2" in host_target().flags:
+        assert flushed == 0
+    assert np.array([info.smallest_normal])[0] / 2 > 0
 
 
 # ---------------------------------------------------------------------- the progress bar

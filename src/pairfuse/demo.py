@@ -40,9 +40,11 @@ def run(folder: Path, stride: int = 1) -> int:
     print(f"china.jpg: {height} x {width} = {n:,} pixels, colours in [0, 1]^3, float32, {threads()}")
     print(f"A dense {n:,} x {n:,} matrix of float32 would take {4 * n * n / 1e9:,.0f} GB.\n")
 
-    with timed("colour density of every pixel (Gaussian sum)", n, n):
+    # The gradient in x comes out of the same pass as the density.
+    with timed(
+        "colour density of every pixel (Gaussian sum), and the gradient of its logarithm (torch.autograd)", n, n
+    ):
         density = colour_density(x)
-    with timed("gradient of its logarithm (torch.autograd)", n, n):
         shifted = shift_towards_mean(x, density)
     with timed(f"{COLOURS} colours by K-means (argmin), {ITERATIONS} steps", n, COLOURS, ITERATIONS):
         palette, labels = quantise(x.detach())

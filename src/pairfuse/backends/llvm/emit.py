@@ -26,6 +26,7 @@ from .finish import FinishEmitter
 from .layout import Layout
 from .listed import ListedWalk
 from .pairs import PairLoops
+from .underflow import Underflow
 from .values import Values
 
 # The depth of the loops that the emitter opens itself lies beyond those of the formula's folds.
@@ -87,8 +88,11 @@ class KernelEmitter:
         self.strides = [(self.word(first + 3 * k + 1), self.word(first + 3 * k + 2)) for k in range(self.n_inputs)]
         self.listed = ListedWalk(self) if self.schedule.listed else None
         self.pairs = PairLoops(self)
+        self.underflow = Underflow(b)
+        self.underflow.flush()
         with b.loop(self.word(words.BATCH_BEGIN), self.word(words.BATCH_END), 1) as batch:
             self._batch(batch.index, pointers, offsets)
+        self.underflow.restore()
         b.line("ret void")
         return b.function("void @kernel(ptr noalias %args)")
 
@@ -121,16 +125,21 @@ class KernelEmitter:
                 b.if_scalar(finish, lambda: self.call_finish(batch), [])
 
     def call_finish(self, batch: str) -> list[Value]:
+        self.underflow.restore()
+        self._call_finish(batch)
+        self.underflow.flush()
+        return []
+
+    def _call_finish(self, batch: str) -> None:
         b = self.b
         state = b.let(f"ptrtoint ptr {self.state} to i64")
         if self.problem.both:
             b.line(f"call void @finish(ptr %args, i64 {state}, i64 1, i64 0, i64 1, i64 {batch})")
-            return []
+            return
         rows = b.let(f"sub i64 {self.row_end}, {self.row_begin}")
         first = b.let(f"add i64 {b.let(f'mul i64 {batch}, {self.word(words.KEPT_SIZE)}')}, {self.row_begin}")
         parts = 1 if self.on_rows else b.lanes
         b.line(f"call void @finish(ptr %args, i64 {state}, i64 {parts}, i64 0, i64 {rows}, i64 {first})")
-        return []
 
     def _chunk(self, begin: str) -> None:
         b = self.b

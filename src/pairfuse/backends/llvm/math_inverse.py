@@ -66,9 +66,10 @@ def atan2(b: Builder, y: Value, x: Value) -> Value:
     bottom = b.select(b.fcmp("oeq", bottom, zero), one, bottom)
     both = b.fcmp("oeq", top, infinity)
     top, bottom = b.select(both, one, top), b.select(both, one, bottom)
-    # Far from the limits of the format, so that neither the sum overflows nor the quotient loses digits.
+    # Far from the limits of the format, so that neither the sum overflows nor the quotient loses digits; a subnormal
+    # number over one below 1 may be a normal quotient, and is made a normal number.
     big = b.fcmp("ogt", bottom, constant(b, x, 2.0 ** (f.bias - 2)))
-    small = b.fcmp("olt", bottom, constant(b, x, 2.0 ** (f.fraction + 2 - f.bias)))
+    small = b.fcmp("olt", bottom, one)
     scale = b.select(big, constant(b, x, 0.25), b.select(small, constant(b, x, 2.0 ** (f.fraction + 1)), one))
     angle, correction = atan_ratio(b, b.fmul(top, scale), b.fmul(bottom, scale))
     result = from_quarter(b, steep, angle, correction)
