@@ -31,7 +31,8 @@ def costs(folder: Path, names: str, capability: int, *options: str) -> dict[str,
 
 
 SHORT = "gaussian gradient logsumexp argmin neighbours numbers double"
-LONG = "gaussian32 gaussian64 gaussian128 gaussian784 gradient64 logsumexp64 argmin128 neighbours64"
+LONG = "gaussian32 gaussian64 gaussian128 gaussian784 logsumexp64 argmin128 neighbours64"
+LONG += " gradient64 gradient128 gradient784"
 WIDE = "product attention"
 # Registers of a thread, at most: 128 let 16 warps live on a processor, 168 let 12, 255 is all there are. Kernels that
 # are not named here need matrix units, whose factors are in registers on sm_80.
@@ -45,6 +46,9 @@ REGISTERS = {
     "gaussian32": 168,
 }
 REGISTERS_90 = {"gaussian64": 136, "gaussian128": 168, "logsumexp64": 168, "argmin128": 176, "neighbours64": 232}
+# Bytes that may be spilled. The assembler itself gives the merge of a list 80 registers of 255; it runs once per row
+# and part. The two registers of gradient784 are kept over the loops that multiply.
+SPILLED = {("neighbours64", "merge"): 8, ("gradient784", "kernel"): 8}
 # Shared memory of a processor: programs take a part of it.
 SHARED = {80: 163 * 1024, 90: 227 * 1024}
 
@@ -55,7 +59,7 @@ def judge(found: dict[str, Any], capability: int) -> None:
     for name, kernel in found.items():
         for function, cost in kernel["functions"].items():
             limit = limits.get(name, 255) if function == "kernel" else 255
-            assert cost["spilled_bytes"] == 0, f"{name}, {function}: {cost}"
+            assert cost["spilled_bytes"] <= SPILLED.get((name, function), 0), f"{name}, {function}: {cost}"
             assert cost["registers"] <= limit, f"{name}, {function}: {cost}"
             assert cost["shared_bytes"] <= SHARED[capability], f"{name}, {function}: {cost}"
 
@@ -84,9 +88,7 @@ def test_few_rows_do_not_spill(capability: int, tmp_path: Path) -> None:
     assert all({"kernel", "merge"} <= set(kernel["functions"]) for kernel in found.values())
     for name, kernel in found.items():
         for function, cost in kernel["functions"].items():
-            # the assembler itself gives the merge of a list 80 registers of 255; it runs once per row and part
-            most = 8 if (name, function) == ("neighbours64", "merge") else 0
-            assert cost["spilled_bytes"] <= most, f"{name}, {function}: {cost}"
+            assert cost["spilled_bytes"] <= SPILLED.get((name, function), 0), f"{name}, {function}: {cost}"
             assert cost["shared_bytes"] <= SHARED[capability], f"{name}, {function}: {cost}"
 
 

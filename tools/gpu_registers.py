@@ -22,7 +22,7 @@ from typing import Any
 os.environ["TRITON_INTERPRET"] = "0"  # read when triton is first imported: here it is to compile
 
 from pairfuse.backends.triton.offline import reports
-from pairfuse.backends.triton.tile import Tile, choose, widened
+from pairfuse.backends.triton.tile import Tile, choose, component_block, widened
 from pairfuse.ir.expr import Expr, call, index, input_
 from pairfuse.ir.ops import TABLE  # noqa: F401
 from pairfuse.lower.kernel import Kernel
@@ -68,6 +68,8 @@ GOLDEN: dict[str, tuple[str, Problem]] = {
     "gaussian128": ("Gaussian sum, D=128", Problem((gaussian(128) * B,), "sum", "j")),
     "gaussian784": ("Gaussian sum, D=784", Problem((gaussian(784) * B,), "sum", "j")),
     "gradient64": ("its gradient, D=64", Problem((gradient(64),), "sum", "j")),
+    "gradient128": ("its gradient, D=128", Problem((gradient(128),), "sum", "j")),
+    "gradient784": ("its gradient, D=784", Problem((gradient(784),), "sum", "j")),
     "logsumexp64": ("log-sum-exp, D=64", Problem((B - distance(64),), "logsumexp", "j")),
     "argmin128": ("argmin, D=128", Problem((distance(128),), "argmin", "j")),
     "neighbours64": ("10 nearest, D=64", Problem((distance(64),), "argKmin", "j", "float32", NEAREST)),
@@ -88,7 +90,8 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
     found = reports(kernel, tile, options.capability, options.storage or None)
     pairs = tile.rows * tile.cols / (32 * tile.warps)
     costs = {k: dataclasses.asdict(r) for k, r in found.items()}
-    return {"tile": f"{tile.rows} x {tile.cols}, {tile.warps}", "pairs": pairs, "functions": costs}
+    _, blocks = component_block(kernel)
+    return {"tile": f"{tile.rows} x {tile.cols}, {tile.warps}", "pairs": pairs, "blocks": blocks, "functions": costs}
 
 
 def changed(tile: Tile, kernel: Kernel, options: argparse.Namespace) -> Tile:
@@ -102,14 +105,15 @@ def changed(tile: Tile, kernel: Kernel, options: argparse.Namespace) -> Tile:
 
 
 def table(names: list[str], options: argparse.Namespace) -> Iterator[str]:
-    yield "| kernel | tile, warps | registers | spilled bytes | shared bytes | instructions per pair |"
-    yield "|---|---|---|---|---|---|"
+    yield "| kernel | tile, warps | registers | spilled bytes | shared bytes | instructions per pair | times |"
+    yield "|---|---|---|---|---|---|---|"
     for name in names:
         found = measured(name, options)
         print(name, found, file=sys.stderr, flush=True)
         cost = found["functions"]["kernel"]
         loop = f"{cost['loop'] / found['pairs']:.1f}"
-        cells = [GOLDEN[name][0], found["tile"], cost["registers"], cost["spilled_bytes"], cost["shared_bytes"], loop]
+        memory = (cost["spilled_bytes"], cost["shared_bytes"])
+        cells = [GOLDEN[name][0], found["tile"], cost["registers"], *memory, loop, found["blocks"]]
         yield "| " + " | ".join(map(str, cells)) + " |"
 
 

@@ -141,7 +141,7 @@ def _inner_product(product: Product, kept: str, over: str) -> Contraction | None
             sides[kept].append(x)
     if any(x.dim > 1 for x in product.divisors):
         return None
-    row, column = _product(sides[kept]), _product(sides[over])
+    row, column = multiplied(sides[kept]), multiplied(sides[over])
     if row is None or column is None or row.dim != column.dim or row.dim == 1:
         return None
     return _with_rest(DOT, row, column, outside, product)
@@ -165,10 +165,11 @@ def _squared_distance(product: Product, kept: str, over: str) -> Contraction | N
 
 
 def _with_rest(form: str, row: Expr, column: Expr, outside: list[Expr], product: Product) -> Contraction:
-    return Contraction(form, row, column, _product(outside), _product(product.divisors), product.negative)
+    return Contraction(form, row, column, multiplied(outside), multiplied(product.divisors), product.negative)
 
 
-def _product(factors: list[Expr]) -> Expr | None:
+def multiplied(factors: list[Expr]) -> Expr | None:
+    """The product of all factors; None where there is none."""
     result: Expr | None = None
     for x in factors:
         result = x if result is None else result * x

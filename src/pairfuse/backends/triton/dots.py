@@ -47,7 +47,7 @@ class Dots:
         self.tile = emitter.tile
         self.found = contracted(emitter.kernel, emitter.tile)
         self.operands = operands(emitter.kernel, emitter.tile)
-        self.multiplied = [o for o in self.operands if o.kind != "parts"]
+        self.multiplied = [o for o in self.operands if o.is_multiplied]
         self.strict = not emitter.problem.fast
         self.held: dict[tuple[int, str, int], str] = {}
 
@@ -60,9 +60,9 @@ class Dots:
         prepared = [o.number for o in self.operands if o.is_prepared]
         return [f"q{k}_{r}" for k in prepared for r in range(self.tile.batch_rank)]
 
-    def wide_operand(self) -> Operand | None:
-        """The operand of a wide sum, if it is made ready."""
-        return next((o for o in self.operands if o.kind == "parts"), None)
+    def operand_of_sum(self, kind: str) -> Operand | None:
+        """The operand of a wide sum of this kind ("parts", "moved"), if it is made ready."""
+        return next((o for o in self.operands if o.kind == kind), None)
 
     # ------------------------------------------------------------------ before the columns
     def start(self) -> None:

@@ -1,9 +1,9 @@
 """Writes a kernel as Triton source, from the same staged program as the CPU's.
 
 In: a Kernel and the tile.  Out: the text of the Triton functions `kernel` and, where parts of the columns are merged
-afterwards, `merge`; where matrix units multiply, those that make their operands ready (operands.py).  One program of
-the one-dimensional grid computes BM rows of one batch, for one block of components of the result, over one part of the
-columns; rows vary fastest.
+afterwards, `merge`; where matrix units multiply, those that make their operands ready (operand_kernels.py).  One
+program of the one-dimensional grid computes BM rows of one batch, for one block of components of the result, over one
+part of the columns; rows vary fastest.
 
 There are three ways in which the states of the rows come about:
 
@@ -26,9 +26,10 @@ from ...lower.scalar import Scalarizer, access, free_loops, loop_var
 from .dots import Dots
 from .folded import FoldedStates
 from .lists import take_best
-from .operands import prepare_functions
+from .operand_kernels import prepare_functions
+from .operands import sums_differences
 from .pairs import PairStates
-from .plan import COMPONENT_LOOP, WIDE_LOOP, Columns, plan
+from .plan import COMPONENT_LOOP, DOWN, PAIRS, WIDE_LOOP, Columns, plan
 from .rows import RowStates
 from .source import Source
 from .tile import UNROLL_FOLD, Tile
@@ -93,7 +94,8 @@ class TritonEmitter:
         self.scalars = Scalarizer(unroll_fold=UNROLL_FOLD)
         self.source = Source(self.plan.real, self.plan.index, self.resolve, self.shape)
         self.rows = RowStates(self.plan, self.scalars, self.source)
-        self.columns, self.downwards = Columns(), False
+        self.columns, self.view = Columns(), PAIRS
+        self.differences = sums_differences(kernel, tile)  # of the present tile: no product is exact enough
         self.loops: dict[Expr, frozenset[int]] = {}
         self.state_leaves = tuple(s.leaf("a") for s in self.machine.slots)
         self.term_leaves = tuple(
@@ -101,7 +103,7 @@ class TritonEmitter:
             for k, t in enumerate(kernel.terms)
         )
         self.column_leaf = leaf("slot", "index", name="j", dim=1, side="f")
-        self.masked = False
+        self.masked, self.first = False, ""  # of the present tile: the number of its first column
         self.dots = Dots(self)
 
     def functions(self) -> list[str]:
@@ -111,34 +113,36 @@ class TritonEmitter:
 
     # ------------------------------------------------------------------ leaves
     def shape(self, node: Expr) -> str:
-        """The shape of the block of a value: rows by columns, or columns by components (`downward`)."""
+        """The shape of the block of a value."""
         row, column = self.problem.kept in node.axes, self.problem.over in node.axes
-        if self.downwards:
-            along = WIDE_LOOP in free_loops(node, self.loops)
-            return f"({self.columns.size if column else 1}, {self.plan.block if along else 1})"
-        return f"({'BM' if row else 1}, {self.columns.size if column else 1})"
+        if self.view == PAIRS:
+            return f"({'BM' if row else 1}, {self.columns.size if column else 1})"
+        first = self.columns.size if column and self.view == DOWN else "BM" if row else 1
+        along = WIDE_LOOP in free_loops(node, self.loops)
+        return f"({first}, {self.plan.block if along else 1})"
 
     @contextmanager
-    def downward(self) -> Iterator[None]:
-        """Write values of columns as blocks (columns, components), on their own."""
-        scopes, self.source.scopes, self.downwards = self.source.scopes, [{}], True
+    def seen(self, view: str) -> Iterator[None]:
+        """Write values on their own, as blocks of this view."""
+        before = self.source.scopes, self.view
+        self.source.scopes, self.view = [{}], view
         try:
             yield
         finally:
-            self.source.scopes, self.downwards = scopes, False
+            self.source.scopes, self.view = before
 
     def resolve(self, node: Expr) -> str:
         if node.name == "index":
             if node.param("axis") == self.problem.kept:
                 return self.number("row", "row")
-            return self.number(self.columns.down if self.downwards else self.columns.number, "col")
+            return self.number(self.columns.names(self.view)[0], "col")
         source, d = access(node)
         if source.name == "field":
             scalars = self.source.scalars_here(UNROLL_FOLD)
             return self.source(scalars.at(self.kernel.definition(source), d))
         return self.source.let(f"{self._loaded(source, d)}.to({self.plan.real})")
 
-    def stored(self, vector: Expr, d: Expr) -> str:
+    def stored(self, vector: Expr, d: int | Expr) -> str:
         """A component of a field that is an input, in the type in which it is stored."""
         return self.source.let(self._loaded(self.kernel.definition(vector), d))
 
@@ -155,7 +159,7 @@ class TritonEmitter:
     def _line_of(self, axis: str) -> str:
         if axis == self.problem.kept:
             return "row_in"
-        return self.columns.down_inside if self.downwards else self.columns.inside
+        return self.columns.names(self.view)[1]
 
     # ------------------------------------------------------------------ the main kernel
     def kernel_text(self) -> str:
@@ -196,6 +200,7 @@ class TritonEmitter:
             short = states.start()
             names = self.rows.begin()
             self._columns(lambda: states.update(short), lambda: states.flush(short, names))
+            states.end(names)
         self.rows.end(names)
         fixed = ", ".join(f'"{n}"' for n in sizes)
         head = f"@triton.jit(do_not_specialize=[{fixed}])\ndef kernel({', '.join(arguments)}):"
@@ -288,14 +293,16 @@ class TritonEmitter:
         s = self.source
         whole, self.columns = self.columns, Columns(str(NEAR_COLUMNS), "near_")
         scopes, s.scopes = s.scopes, [*s.scopes[:known], {}]
+        self.differences = True
         with s.block(f"for near in range({first}, {first} + BN, {NEAR_COLUMNS}):"):
             self._number_columns("near")
             update()
-        self.columns, s.scopes = whole, scopes
+        self.columns, s.scopes, self.differences = whole, scopes, False
 
     def _number_columns(self, first: str) -> None:
         """The columns of a tile, along its second axis; where matrices are multiplied, along the first one, too."""
         s, index, names = self.source, self.plan.index, self.columns
+        self.first = first
         axes = [(names.number, names.inside, "[None, :]")]
         if self.plan.multiplies:
             axes.append((names.down, names.down_inside, "[:, None]"))

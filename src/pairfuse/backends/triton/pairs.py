@@ -67,3 +67,6 @@ class PairStates:
         self.emitter.rows.fold(rows, list(names.values()))
         keep = self.machine.guard is not None
         self._reset(names, [slot.additive or not keep for slot in self.machine.slots])
+
+    def end(self, rows: dict[Expr, str]) -> None:
+        """After the last column: nothing is left to do."""

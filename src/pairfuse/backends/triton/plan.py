@@ -19,6 +19,9 @@ COMPONENT_LOOP = 1000  # the number of the block of components of this program
 WIDE_LOOP = 1001  # the components of a wide sum: a block (1, components)
 PIECE_LOOP = 1002  # the components of an operand that is prepared: a block (1, components)
 
+# How values lie in blocks: rows by columns; columns by components; rows, or one column, by components.
+PAIRS, DOWN, ONE = "pairs", "down", "one"
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -78,6 +81,7 @@ class Columns:
 
     number, inside          blocks (1, size) of column numbers, and of those that are read: the last one stands for more
     down, down_inside       the same as blocks (size, 1)
+    one                     one of the columns, (1, 1), where they are taken one after the other
     valid                   which pairs count, in the last tile
     size                    of the tile, along the columns
     """
@@ -102,8 +106,17 @@ class Columns:
         return self.prefix + "down_in"
 
     @property
+    def one(self) -> str:
+        return self.prefix + "one"
+
+    @property
     def valid(self) -> str:
         return self.prefix + "valid"
+
+    def names(self, view: str) -> tuple[str, str]:
+        """The column numbers as they lie in a view, and those that are read."""
+        found = {PAIRS: (self.number, self.inside), DOWN: (self.down, self.down_inside), ONE: (self.one, self.one)}
+        return found[view]
 
     @property
     def pairs(self) -> str:

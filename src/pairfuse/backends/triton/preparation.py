@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...lower.kernel import Kernel
-from .operands import LINES, ROW, SAMPLE, Operand, centre_of, operands
+from .operands import LINES, ROW, SAMPLE, Operand, centre_of, operands, pair_of
 from .tile import Tile
 
 KINDS = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "i32": "int32"}
@@ -102,12 +102,12 @@ def preparation(
             arrays[name] = (shapes[of], KINDS[kind])
     for o in sorted(every, key=lambda o: centre_of(kernel, tile, o) != o):  # the centres first
         lines = kept if o.side == ROW else reduced
-        centre = centre_of(kernel, tile, o)
+        points = pair_of(kernel, tile, o)
         read: list[str] = []
         shift: list[int] = []
-        if centre is not None:
-            partner = next(p for p in every if p != o and centre_of(kernel, tile, p) == centre)
-            common = [a and b for a, b in zip(own[o.number], own[partner.number], strict=True)]
+        if points is not None:
+            centre = points.column
+            common = [a and b for a, b in zip(own[points.row.number], own[centre.number], strict=True)]
             name = f"middle{centre.number}"
             read, shift = [name], [n * centre.length for n in strides(common)]
             if centre == o:

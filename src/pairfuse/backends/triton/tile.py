@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 
 from ...dtypes import STORED
 from ...ir.expr import Expr, toposort
-from ...lower.contract import DOT, SHORTEST, contractions
+from ...lower.contract import contractions
 from ...lower.index_range import fits_32_bits
 from ...lower.kernel import Kernel
 from ...lower.problem import Sizes
 from .wide import wide_of
+from .worth import worth
 
 # Components of the result that one program computes: with 8 accumulators per pair, 8 pairs fill 64 registers.
 COMPONENTS = 8
@@ -34,11 +35,9 @@ FEWEST_ROWS = 16
 # Components of a wide sum that one program computes: the state in 64 bits of 64 rows by 64 components is 64 registers
 # of 4 warps. 8 warps could keep 128 of them, but would compute every number of a pair twice.
 WIDEST = 64
-# Squared distances of shorter vectors are computed by differences where the accuracy is strict: for them, dots.py would
-# do it anyway in most tiles. Of points at random, 2 <x, y> is beyond (1 - TAU) S in one of 10,000 pairs of vectors of
-# length 48, in one of 100,000 of length 56, in one of a million of length 64; and a tile has some 8,000 pairs.
-SHORTEST_DISTANCE = 56
-SHORTEST_STORED_DISTANCE = 32
+# The same where differences are summed, and the distance is multiplied, too: with 64, the tile would have half the
+# columns, and would take as many instructions for each pair and component.
+WIDEST_DIFFERENCES = 32
 UNROLL_FOLD = 8  # sums over more components are loops
 # Programs per processor below which a device is not busy: 4 programs of 4 warps are a quarter of its warps.
 BUSY = 4
@@ -96,8 +95,10 @@ def is_list(kernel: Kernel) -> bool:
 def component_block(kernel: Kernel) -> tuple[int, int]:
     """Components of the result that one program computes, and the number of such blocks."""
     width = max(t.dim for t in kernel.terms)
-    if wide_of(kernel) is not None:
-        block = min(WIDEST, 1 << (width - 1).bit_length())
+    wide = wide_of(kernel)
+    if wide is not None:
+        widest = WIDEST if wide.pair is None else WIDEST_DIFFERENCES
+        block = min(widest, 1 << (width - 1).bit_length())
         return block, -(-width // block)
     most = COMPONENTS_OF_PRODUCTS if dots_of(kernel, ()) else COMPONENTS
     blocks = width if kernel.machine.by_column else -(-width // most)
@@ -108,13 +109,6 @@ def long_folds(kernel: Kernel) -> bool:
     """Do the pairs fold vectors (distances, inner products) so long that a loop walks over their components?"""
     nodes = toposort(*kernel.terms)
     return any("fold" in n.op.traits and n.args[0].dim > UNROLL_FOLD and len(n.axes) == 2 for n in nodes)
-
-
-def worth(kernel: Kernel, node: Expr, stored: bool) -> bool:
-    """Is a contraction given to the matrix units?"""
-    if kernel.problem.fast or node.param("form") == DOT:
-        return node.args[0].dim >= SHORTEST
-    return node.args[0].dim >= (SHORTEST_STORED_DISTANCE if stored else SHORTEST_DISTANCE)
 
 
 def stored_type(kernel: Kernel, node: Expr, types: Sequence[str]) -> str:
@@ -139,12 +133,13 @@ def dots_of(kernel: Kernel, types: Sequence[str]) -> str:
 def sums_of(kernel: Kernel, types: Sequence[str]) -> str:
     """What the vectors of a wide sum are multiplied from (`Tile.sums`).
 
-    Numbers of pairs may be larger than float16 can hold, so that only bfloat16 is multiplied as it is stored.
+    Numbers of pairs may be larger than float16 can hold, so that only bfloat16 is multiplied as it is stored, unless
+    it is moved to the centre of a distance.
     """
     wide = wide_of(kernel)
-    if wide is not None and stored_type(kernel, wide.right, types) == "bfloat16":
-        return "stored"
-    return "parts"
+    if wide is None or stored_type(kernel, wide.right, types) != "bfloat16":
+        return "parts"
+    return "stored" if wide.pair is None or dots_of(kernel, types) == "stored" else "parts"
 
 
 def kept_by_row(kernel: Kernel, tile: Tile) -> bool:
@@ -224,10 +219,15 @@ def _matrix_shape(kernel: Kernel, dots: str, longest: int, capability: int) -> t
     for 16 pairs; before WARPGROUPS, the factors of all products are in registers, too. What spills otherwise is found
     by tools/gpu_registers.py: with 64 x 64, K @ B up to 2376 bytes, a Gaussian of D=128 on sm_80 528 bytes.
     """
-    if wide_of(kernel) is None:
+    wide = wide_of(kernel)
+    short = longest <= SHORT_OPERANDS
+    if wide is None:
         block, _ = component_block(kernel)
-        room = capability >= WARPGROUPS or (longest <= SHORT_OPERANDS and block == 1)
+        room = capability >= WARPGROUPS or (short and block == 1)
         return 64, 64 if room else 32, 4
+    if wide.pair is not None:
+        cols = 64 if short else 32
+        return (64, cols, 4) if capability >= WARPGROUPS else (16, cols, 2)
     if capability >= WARPGROUPS:
         return 64, 32, 4
     return (16, 64, 2) if dots else (64, 16, 4)
