@@ -31,8 +31,8 @@ def costs(folder: Path, names: str, capability: int, *options: str) -> dict[str,
 
 
 SHORT = "gaussian gradient logsumexp argmin neighbours numbers double"
-LONG = "gaussian32 gaussian64 gaussian128 gaussian784 logsumexp64 argmin128 neighbours64"
-LONG += " gradient64 gradient128 gradient784"
+GRADIENTS = "gradient64 gradient128 gradient784"
+LONG = f"gaussian32 gaussian64 gaussian128 gaussian784 logsumexp64 argmin128 neighbours64 {GRADIENTS}"
 WIDE = "product attention"
 # Registers of a thread, at most: 128 let 16 warps live on a processor, 168 let 12, 255 is all there are. Kernels that
 # are not named here need matrix units, whose factors are in registers on sm_80.

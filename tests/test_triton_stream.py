@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -306,38 +305,11 @@ def test_large_data_of_the_host_is_streamed_on_request(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("_interpreter")
-def test_sums_over_both_axes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some rows at a time, with the numbers that the rows have in the whole."""
-    import torch
-
-    monkeypatch.setattr(device, "ALWAYS_FITS", 0)
-    monkeypatch.setattr(device, "ROWS_ADDED", 8 * 12)
-    monkeypatch.setattr(memory, "budget", lambda torch, _: 500)
-    f = input_(0, "i", 1) * input_(1, "j", 1) + index("i") * 0.5
-    case = draw_case(seeded("both"), problem("sum", f, over="ij", dtype="float64"), 30, 40)
-    tensors = [device._tensor(torch, a) for a in case.arrays]
-    (found,) = device.from_host(torch, case.problem, tensors, case.sizes, torch.device("cpu"), now)
-    np.testing.assert_allclose(found.numpy(), run(case, "reference")[0], rtol=1e-12)
-
-
-def test_ranges_are_not_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    monkeypatch.setattr(device, "ALWAYS_FITS", 0)
-    monkeypatch.setattr(memory, "budget", lambda torch, _: 50)
-    case = draw_case(seeded("ranges"), problem("sum", *term("sum")), 30, 40)
-    sizes = replace(case.sizes, ranges=object())  # type: ignore[arg-type]
-    tensors = [device._tensor(torch, a) for a in case.arrays]
-    with pytest.raises(DeviceMemoryError, match="block-sparse reductions are not streamed"):
-        device.from_host(torch, case.problem, tensors, sizes, torch.device("cpu"), now)
-
-
-@pytest.mark.usefixtures("_interpreter")
 def test_matrix_units_in_tiles() -> None:
     """Contracted distances, whose operands are made ready for every tile, and a wide sum."""
     x, y, b = input_(0, "i", 64), input_(1, "j", 64), input_(2, "j", 20)
     f = call("exp", -call("sqdist", x, y) * 0.05)
-    for formula in (f, f * b):
+    for formula in (f, f * b, f * (x - y)):
         case = draw_case(seeded("dots"), problem("sum", formula), 20, 40, domains=[(-1.0, 1.0)] * 3)
         found = device.program(case.problem, now)
         assert dots_of(found.kernel, ["float32"] * 3)
@@ -381,3 +353,24 @@ def test_full_memory_while_streaming(monkeypatch: pytest.MonkeyPatch) -> None:
             streamed(case, cut(case, 10, 10), queues)
     assert closed
     check_streamed(case, cut(case, 10, 10))
+
+
+@pytest.mark.usefixtures("_interpreter")
+@pytest.mark.parametrize("name", ["gradient", "product", "distance", "plain"])
+def test_what_operands_take_is_counted(name: str) -> None:
+    """The bytes that are planned for a row and a column are those of the arrays that a launch asks for."""
+    import torch
+
+    x, y, b = input_(0, "i", 64), input_(1, "j", 64), input_(2, "j", 40)
+    k = call("exp", -call("sqdist", x, y))
+    f = {"gradient": k * (x - y), "product": k * b, "distance": k, "plain": call("exp", -call("sqdist", b, b))}[name]
+    found = device.program(problem("sum", f), now)
+    case = draw_case(seeded(name), found.problem, 640, 1280, layouts=["plain"])
+    tensors = [device._tensor(torch, a) for a in case.arrays]
+    ready = device.ready(found, tensors, case.sizes, tensors[0].device, now)
+    arrays = {} if ready.launch.operands is None else ready.launch.operands.arrays
+    taken = sum(math.prod(shape) * getattr(torch, kind).itemsize for shape, kind in arrays.values())
+    counted = stream.size_on_device(found, tensors, case.sizes)
+    known = sum(t.numel() * 4 for t in tensors) + 8 * 640 * found.output_dims[0]
+    assert known + taken <= 1.01 * counted
+    assert counted <= 1.01 * (known + taken)

@@ -73,6 +73,26 @@ def test_few_rows_and_batches() -> None:
     torch.testing.assert_close(f.sum(dim=2, backend="GPU"), expected)
 
 
+@pytest.mark.usefixtures("_small")
+def test_block_sparse() -> None:
+    """Every block of rows visits its own columns and the next ones: those of a far block are not copied."""
+    import torch
+
+    from pairfuse.torch.cluster import from_matrix
+
+    x, y = points((40_000, 3), (60_000, 3))
+    starts_i, starts_j = torch.arange(0, 40_000, 500), torch.arange(0, 60_000, 750)
+    ranges_i, ranges_j = (torch.stack((s, s + n), 1) for s, n in ((starts_i, 500), (starts_j, 750)))
+    near = (torch.arange(80)[:, None] - torch.arange(80)).abs() <= 1
+    found, expected = [], []
+    for results, place, options in ((found, "cpu", {"backend": "GPU"}), (expected, "cuda", {})):
+        f = formula(x.to(place), y.to(place))
+        f.ranges = from_matrix(*(t.to(place) for t in (ranges_i, ranges_j, near)))
+        results += [(-f).exp().sum(dim=1, **options).cpu(), f.argmin(dim=0, **options).cpu()]
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=1e-5)
+    assert (found[1] == expected[1]).double().mean() > 0.999
+
+
 def test_more_than_the_limit_of_torch() -> None:
     """Columns of 2.4 GB through a GPU of which torch may take 1.5 GB, and nothing of it is left behind."""
     import torch

@@ -65,6 +65,17 @@ class Blocks:
         stops = np.concatenate((ordered[:, 0], [kept]))
         return np.stack((starts, stops), 1)[starts < stops]
 
+    def within(self, rows: tuple[int, int], columns: tuple[int, int]) -> Blocks:
+        """The pairs of these rows and columns [start, stop), which are numbered from 0."""
+        inside = np.clip(self.rows, *rows) - rows[0]
+        visited = np.clip(self.columns, *columns) - columns[0]
+        block = np.repeat(np.arange(len(self.rows)), np.diff(self.first))
+        kept = inside[:, 0] < inside[:, 1]
+        whole = (visited[:, 0] < visited[:, 1]) & kept[block]
+        per_block = np.bincount(block[whole], minlength=len(inside))[kept]
+        first = np.concatenate((np.zeros(1, np.int64), np.cumsum(per_block, dtype=np.int64)))
+        return Blocks(inside[kept], first, visited[whole])
+
     def cut(self, kept: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Each of the rows 0 ... kept - 1 once: ranges (T, 2) of at most `step` rows, and the block that each is from.
 

@@ -11,7 +11,7 @@ the rows, unless the columns need less.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -54,11 +54,16 @@ class Plan:
     rows: tuple[Range, ...]
     columns: tuple[Range, ...]
 
-    def steps(self) -> Iterator[Step]:
-        """The launches, in order: the columns vary fastest, then the rows."""
-        count = len(self.columns)
-        for batch, rows, (k, columns) in product(self.batches, self.rows, enumerate(self.columns)):
-            yield Step(batch, rows, columns, k == 0, k == count - 1)
+    def steps(self, visited: Callable[[Range, Range], bool] = lambda *_: True) -> Iterator[Step]:
+        """The launches, in order: the columns vary fastest, then the rows.
+
+        visited: do some of these rows visit some of these columns? Else the columns are left out, but for one range for
+        each range of rows.
+        """
+        for batch, rows in product(self.batches, self.rows):
+            some = [c for c in self.columns if visited(rows, c)] or [self.columns[0]]
+            for k, columns in enumerate(some):
+                yield Step(batch, rows, columns, k == 0, k == len(some) - 1)
 
     @property
     def largest(self) -> Step:

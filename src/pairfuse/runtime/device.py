@@ -12,7 +12,6 @@ sizes, strides and types is a look-up, the allocation of the outputs, and a laun
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -36,7 +35,6 @@ from .queues import queues_of
 
 # Data of the CPU below this size is copied to the GPU without a look at how much memory is free there.
 ALWAYS_FITS = 64 * 2**20
-ROWS_ADDED = 64 * 2**20  # bytes of the host for sums over the columns, of some rows at a time
 KEPT_LAUNCHES = 256  # of a problem: sizes that come and go do not fill the memory of the host
 
 
@@ -240,35 +238,12 @@ def from_host(
         size = stream.size_on_device(found, tensors, sizes)
         limit = memory.budget(torch, device) if size > ALWAYS_FITS else None
         if limit is not None and size > limit:
-            if sizes.ranges is not None:
-                raise memory.not_streamed(problem.reduction, size, limit)
-            if problem.both:
-                return _rows_added(torch, problem, tensors, sizes, device, limit, clock)
             return streamed(torch, found, tensors, sizes, device, limit, clock)
     moved = [
         memory.made(torch, problem.reduction, f"input {k}", t, device, lambda t=t: t.to(device, non_blocking=True))
         for k, t in enumerate(tensors)
     ]
     return tuple(r.cpu() for r in compute(torch, problem, moved, sizes, device, clock))
-
-
-def _rows_added(
-    torch: Any, problem: Problem, tensors: Sequence[Any], sizes: Sizes, device: Any, limit: int, clock: Clock
-) -> tuple[Any, ...]:
-    """A sum over both axes: that over the columns of some rows at a time is streamed, and added in float64."""
-    one = replace(problem, over="j")
-    found = program(one, clock)
-    step = max(1, ROWS_ADDED // (8 * max(1, math.prod(sizes.batch)) * sum(found.output_dims)))
-    total: Any = None
-    for start in range(0, sizes.M, step):
-        stop = min(start + step, sizes.M)
-        parts = [
-            t[..., start:stop, :] if v.param("axis") == "i" else t for t, v in zip(tensors, one.inputs, strict=True)
-        ]
-        (rows,) = streamed(torch, found, parts, replace(sizes, M=stop - start), device, limit, clock, first_row=start)
-        added = rows.double().sum(-2, keepdim=True)
-        total = added if total is None else total + added
-    return (total.to(getattr(torch, problem.dtype)),)
 
 
 def streamed(
@@ -279,9 +254,8 @@ def streamed(
     device: Any,
     limit: int,
     clock: Clock,
-    first_row: int = 0,
 ) -> tuple[Any, ...]:
-    """The same through at most `limit` bytes of the device. `first_row`: the number of the first row."""
+    """The same through at most `limit` bytes of the device."""
     check_types(found.problem, tensors, device)
     work = stream.Streamed(
         torch,
@@ -294,7 +268,6 @@ def streamed(
         tile=lambda seen, local: tile_for(found, seen, local, device),
         parts=lambda tile, local: shared(found.kernel, tile, local, processors(device))[0],
         clock=clock,
-        first_row=first_row,
     )
     if device.type == "cpu":
         return work.run()

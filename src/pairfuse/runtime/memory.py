@@ -51,17 +51,6 @@ def shortage(torch: Any, title: str, what: str, shape: tuple[int, ...], kind: An
     )
 
 
-def not_streamed(title: str, size: int, limit: int) -> DeviceMemoryError:
-    """The error of data with ranges that is larger than the memory of the GPU."""
-    return DeviceMemoryError(
-        message(
-            f"{title}(backend='GPU', ranges=...): the data is larger than the memory of the GPU.",
-            f"it takes {amount(size)}, {amount(limit)} may be used; block-sparse reductions are not streamed",
-            "leave the backend out to compute on the CPU, or compute some blocks of rows at a time.",
-        )
-    )
-
-
 def _free_text(torch: Any, device: Any) -> str:
     if device.type == "cpu":
         return "memory of the host"

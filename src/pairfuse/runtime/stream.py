@@ -5,7 +5,9 @@ on rows and columns that are on the device; the states of the rows are carried f
 result is that of a single launch but for the order in which its parts are added, and indices are those of the whole.
 
 Two queues (queues.py) run side by side: `copies` brings the next ranges while `work` computes with the present ones.
-Each range has two places, taken in turns, and events order who may write or read them.
+Each range has two places, taken in turns (stream_inputs.py), and events order who may write or read them.
+
+Of block-sparse problems, only ranges of columns that the rows visit are brought, with the tables of their blocks.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from ..backends.triton.launch import (
@@ -25,108 +27,44 @@ from ..backends.triton.launch import (
     moved_inputs,
     prepare,
 )
-from ..backends.triton.tile import FIRST_WIDE, Tile, component_block, dots_of, widened
+from ..backends.triton.preparation import bytes_per_line
+from ..backends.triton.tile import FIRST_WIDE, Tile, component_block, widened
 from ..errors import DeviceMemoryError, message
 from ..lower.problem import Problem, Sizes
 from . import memory
 from .chunks import Cost, Plan, Step, plan
 from .gpu_program import GpuProgram
 from .queues import COPIES, STAGING, WORK, Staging
-
-# ---------------------------------------------------------------------- inputs
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """A tensor of the host, axes along which its numbers repeat cut to length 1.
-
-    role: "row" or "column" where it is cut into ranges, "fixed" where every range has all of it
-    """
-
-    tensor: Any
-    role: str
-    has_rows: bool
-
-    def part(self, step: Step) -> Any:
-        """What a step reads of it."""
-        lead = self.tensor.ndim - (2 if self.has_rows else 1)
-        ranges = step.batch[len(step.batch) - lead :]
-        index = [slice(*r) if n > 1 else slice(None) for r, n in zip(ranges, self.tensor.shape, strict=False)]
-        span = {"row": step.rows, "column": step.columns}.get(self.role)
-        return self.tensor[(*index, slice(*span))] if span else self.tensor[tuple(index)]
-
-
-def input_of(tensor: Any, axis: str, kept: str) -> Input:
-    """The input of a tensor with this axis ("i", "j", "p"), where the axis `kept` gives the rows."""
-    strides = tensor.stride()
-    once = [slice(0, 1) if s == 0 and n > 1 else slice(None) for s, n in zip(strides, tensor.shape, strict=True)]
-    once[-1] = slice(None)
-    tensor = tensor[tuple(once)]
-    if axis == "p" or tensor.shape[-2] == 1:
-        return Input(tensor, "fixed", axis != "p")
-    return Input(tensor, "row" if axis == kept else "column", True)
-
-
-@dataclass(slots=True)
-class Place:
-    """Room on the device for one range of some inputs."""
-
-    buffers: dict[int, Any] = field(default_factory=dict)
-    tensors: dict[int, Any] = field(default_factory=dict)
-    key: Any = None
-    arrived: Any = None
-    idle: Any = None
-
-
-class Channel:
-    """The ranges of the inputs of one role: one in use, one on its way, in two places."""
-
-    def __init__(self, role: str, inputs: dict[int, Input], largest: Step, make: Callable[..., Any]):
-        self.role, self.inputs, self.largest, self.make = role, inputs, largest, make
-        self.places = (Place(), Place())
-        self.now = 1
-
-    def key(self, step: Step) -> Any:
-        return {"row": (step.batch, step.rows), "column": (step.batch, step.columns)}.get(self.role, step.batch)
-
-    def fetch(self, step: Step, staging: Staging) -> Place:
-        """The place of the range of a step; its numbers are on their way when this returns."""
-        key = self.key(step)
-        if self.places[self.now].key != key:
-            self.now = 1 - self.now
-            self._fill(self.places[self.now], key, step, staging)
-        return self.places[self.now]
-
-    def _fill(self, place: Place, key: Any, step: Step, staging: Staging) -> None:
-        if place.idle is not None:
-            staging.queues.follow(COPIES, place.idle)
-        for k, source in self.inputs.items():
-            part = source.part(step)
-            if k not in place.buffers:
-                whole = source.part(self.largest)
-                place.buffers[k] = self.make(f"a part of input {k}", (whole.numel(),), whole.dtype)
-            place.tensors[k] = place.buffers[k][: part.numel()].view(part.shape)
-            staging.upload(place.tensors[k], part)
-        place.key, place.arrived = key, staging.queues.mark(COPIES)
-
+from .stream_inputs import Channel, Place, Table, Visits, input_of
 
 # ---------------------------------------------------------------------- the loop
 
 
 def size_on_device(found: GpuProgram, tensors: Sequence[Any], sizes: Sizes) -> int:
     """Bytes that the data takes on the device if all of it is there: inputs, what is made of them, outputs."""
-    twice = _twice(found, tensors, sizes)
-    size = sum(t.numel() * t.element_size() * (2 if k in twice else 1) for k, t in enumerate(tensors))
-    return size + math.prod(sizes.batch) * sizes.along(found.problem.kept) * _output_bytes(found)
+    problem = found.problem
+    size = sum(t.numel() * t.element_size() for t in tensors)
+    made = _made_bytes(found, tensors, sizes)
+    for role, axis in (("row", problem.kept), ("column", problem.over)):
+        lengths = [
+            t.numel() // t.shape[-1] for t, v in zip(tensors, problem.inputs, strict=True) if v.param("axis") == axis
+        ]
+        size += made[role] * max(lengths, default=0)
+    return size + math.prod(sizes.batch) * sizes.along(problem.kept) * _output_bytes(found)
 
 
-def _twice(found: GpuProgram, tensors: Sequence[Any], sizes: Sizes) -> set[int]:
-    """The inputs of which a copy is made: by component, or as operands of the matrix units, of the same size."""
+def _made_bytes(found: GpuProgram, tensors: Sequence[Any], sizes: Sizes) -> dict[str, int]:
+    """Bytes of each row and of each column of what is made of the inputs.
+
+    These are copies by component, and operands of the matrix units, which take no part where there are ranges.
+    """
+    kernel, problem = found.kernel, found.problem
     types = [str(t.dtype).removeprefix("torch.") for t in tensors]
-    twice = set(moved_inputs(found.kernel, tensors, sizes))
-    if dots_of(found.kernel, types):
-        twice |= {k for k, v in enumerate(found.problem.inputs) if v.dim > 1}
-    return twice
+    made = bytes_per_line(kernel, types, matrices=sizes.ranges is None)
+    for k in moved_inputs(kernel, tensors, sizes):
+        role = "row" if problem.inputs[k].param("axis") == problem.kept else "column"
+        made[role] += problem.inputs[k].dim * tensors[k].element_size()
+    return made
 
 
 def _output_bytes(found: GpuProgram) -> int:
@@ -136,16 +74,16 @@ def _output_bytes(found: GpuProgram) -> int:
 def plan_for(found: GpuProgram, tensors: Sequence[Any], sizes: Sizes, limit: int) -> Plan:
     """The plan for this number of bytes on the device."""
     problem = found.problem
-    twice = _twice(found, tensors, sizes)
     _, blocks = component_block(found.kernel)
-    bytes_of = {"row": _output_bytes(found) + 8 * blocks * len(initial_state(found.kernel)), "column": 0}
+    bytes_of = _made_bytes(found, tensors, sizes)
+    bytes_of["row"] += _output_bytes(found) + 8 * blocks * len(initial_state(found.kernel))
     fixed = 0
-    for k, (t, v) in enumerate(zip(tensors, problem.inputs, strict=True)):
+    for t, v in zip(tensors, problem.inputs, strict=True):
         source = input_of(t, v.param("axis"), problem.kept)
         if source.role == "fixed":
             fixed += 2 * source.tensor.numel() * t.element_size()
         else:
-            bytes_of[source.role] += v.dim * t.element_size() * (2 if k in twice else 1)
+            bytes_of[source.role] += v.dim * t.element_size()
     cost = Cost(bytes_of["row"], max(1, bytes_of["column"]), fixed)
     kept, reduced = sizes.along(problem.kept), sizes.along(problem.over)
     found_plan = plan(kept, reduced, sizes.batch, cost, limit)
@@ -176,11 +114,10 @@ class Streamed:
         tile: Callable[[Sequence[Any], Sizes], Tile],
         parts: Callable[[Tile, Sizes], int],
         clock: Any,
-        first_row: int = 0,
     ):
         self.torch, self.found, self.sizes, self.plan, self.device = torch, found, sizes, steps, device
         self.problem: Problem = found.problem
-        self.queues, self.clock, self.first_row = queues, clock, first_row
+        self.queues, self.clock = queues, clock
         self.staging = Staging(queues, STAGING)
         largest = steps.largest
         axes = [v.param("axis") for v in self.problem.inputs]
@@ -188,6 +125,12 @@ class Streamed:
         self.channels = [self._channel(role, largest) for role in ("fixed", "row", "column")]
         local = self.local_sizes(largest)
         self.tile = replace(self._chosen(tile, largest, local), carried=True)
+        blocks = sizes.blocks(self.problem.over)
+        self.visits = None if blocks is None else Visits(blocks)
+        self.steps = list(steps.steps() if self.visits is None else steps.steps(self.visits.any))
+        if self.visits is not None:
+            both = {name: Table(torch, self.visits, k, self.tile.rows) for k, name in enumerate(("tiles", "intervals"))}
+            self.channels.append(Channel("table", both, largest, self.empty))
         self.parts = parts(self.tile, local)
         self.launches: dict[Any, Launch] = {}
         self.rooms: list[list[Any]] = [[], []]
@@ -198,10 +141,14 @@ class Streamed:
         return Channel(role, {k: x for k, x in enumerate(self.inputs) if x.role == role}, largest, self.empty)
 
     def _chosen(self, tile: Callable[[Sequence[Any], Sizes], Tile], largest: Step, local: Sizes) -> Tile:
-        """The tile of the largest step, for numbers as large as those of the whole problem."""
+        """The tile of the largest step, for numbers as large as those of the whole problem.
+
+        That of ranges is chosen for the average block of the whole problem.
+        """
         shapes = [x.part(largest) for x in self.inputs]
         meta = [self.torch.empty(p.shape, dtype=p.dtype, device="meta") for p in shapes]
-        chosen = tile(self._seen(meta, local), local)
+        of = local if self.sizes.ranges is None else replace(self.sizes, batch=local.batch)
+        chosen = tile(self._seen(meta, local), of)
         return widened(chosen, self.found.kernel) if max(self.sizes.M, self.sizes.N) >= FIRST_WIDE else chosen
 
     def empty(self, what: str, shape: tuple[int, ...], kind: Any) -> Any:
@@ -211,7 +158,7 @@ class Streamed:
         """The sizes of a step."""
         rows, columns = step.rows[1] - step.rows[0], step.columns[1] - step.columns[0]
         m, n = (rows, columns) if self.problem.kept == "i" else (columns, rows)
-        return replace(self.sizes, M=m, N=n, batch=tuple(stop - start for start, stop in step.batch))
+        return Sizes(m, n, tuple(stop - start for start, stop in step.batch))
 
     def _seen(self, tensors: Sequence[Any], local: Sizes) -> list[Any]:
         """The tensors as the kernel takes them: one row for all is as many rows as there are."""
@@ -241,7 +188,7 @@ class Streamed:
             self.queues.close()
 
     def _loop(self, results: list[Any]) -> None:
-        steps = list(self.plan.steps())
+        steps = self.steps
         finished: tuple[Step, list[Any], Any] | None = None
         ready = [c.fetch(steps[0], self.staging) for c in self.channels]
         turn = 0
@@ -290,9 +237,10 @@ class Streamed:
         found = {k: t for place in ready for k, t in place.tensors.items()}
         local = self.local_sizes(step)
         tensors = self._seen([found[k] for k in range(len(self.inputs))], local)
-        launch = self._ready(tensors, local)
+        listed = () if self.visits is None else (found["tiles"].view(-1, 4), found["intervals"].view(-1, 2))
+        launch = self._ready(tensors, local, listed)
         state = self._state(launch)
-        chunk = (self.first_row + step.rows[0], step.columns[0], step.last)
+        chunk = (step.rows[0], step.columns[0], step.last)
         first = step.first
 
         def work() -> None:
@@ -320,19 +268,23 @@ class Streamed:
             self.state = self.empty("the states of the rows", (size,), self.torch.float64)
         return self.state[:size].view(launch.state)
 
-    def _ready(self, tensors: Sequence[Any], local: Sizes) -> Launch:
-        """The launch of a step, kept for steps of the same sizes."""
+    def _ready(self, tensors: Sequence[Any], local: Sizes, listed: tuple[Any, ...]) -> Launch:
+        """The launch of a step; kept for steps of the same sizes, but for tables, which are those of one step."""
         key = (local, *(t.stride() for t in tensors))
-        if key not in self.launches:
-            kernel, axes = self.found.kernel, [v.param("axis") for v in self.problem.inputs]
-            moved = moved_inputs(kernel, tensors, local)
-            meta = [t.new_empty_strided(t.shape, t.stride(), device="meta") for t in tensors]
-            seen = [by_component(t) if k in moved else t for k, t in enumerate(meta)]
-            far = largest_offset(seen, self.problem, local.along(self.problem.kept), self.found.output_dims)
-            batch = batch_of(seen, axes, local.batch)
-            tile = replace(self.tile, batch_rank=len(batch.lengths))
-            if far >= FIRST_WIDE:
-                tile = widened(tile, kernel)
-            binary = self.found.binary(tile, self.clock)
-            self.launches[key] = prepare(binary, kernel, tile, seen, local, 1, moved, self.parts)
-        return self.launches[key]
+        found = self.launches.get(key)
+        if found is None or listed:
+            found = self.launches[key] = self._prepared(tensors, local, listed)
+        return found
+
+    def _prepared(self, tensors: Sequence[Any], local: Sizes, listed: tuple[Any, ...]) -> Launch:
+        kernel, axes = self.found.kernel, [v.param("axis") for v in self.problem.inputs]
+        moved = moved_inputs(kernel, tensors, local)
+        meta = [t.new_empty_strided(t.shape, t.stride(), device="meta") for t in tensors]
+        seen = [by_component(t) if k in moved else t for k, t in enumerate(meta)]
+        far = largest_offset(seen, self.problem, local.along(self.problem.kept), self.found.output_dims)
+        batch = batch_of(seen, axes, local.batch)
+        tile = replace(self.tile, batch_rank=len(batch.lengths))
+        if far >= FIRST_WIDE:
+            tile = widened(tile, kernel)
+        binary = self.found.binary(tile, self.clock)
+        return prepare(binary, kernel, tile, seen, local, 1, moved, self.parts, listed)

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...lower.kernel import Kernel
-from .operands import LINES, ROW, SAMPLE, Operand, centre_of, operands, pair_of
-from .tile import Tile
+from .operands import COLUMN, LINES, ROW, SAMPLE, Operand, centre_of, operands, pair_of
+from .tile import Tile, dots_of, sums_of
 
 KINDS = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32", "i32": "int32"}
+BYTES = {"fp16": 2, "bf16": 2, "fp32": 4, "i32": 4}
 WARPS = 4
 
 
@@ -121,3 +122,17 @@ def preparation(
         launches.append(Step(f"prepare{o.number}", programs, names, tuple(shift), lines, o.inputs, values, LINES))
     pointers = tuple(name for o in operands(kernel, tile) for name in o.arrays)
     return Preparation(arrays, pointers, tuple(launches), tuple(operand_steps))
+
+
+def bytes_per_line(kernel: Kernel, types: Sequence[str], matrices: bool = True) -> dict[str, int]:
+    """Bytes of the operands of each row and of each column, for inputs of these types.
+
+    matrices: do inner products and distances go to the matrix units, where they may?
+    """
+    dots = dots_of(kernel, types) if matrices else ""
+    tile = Tile(1, 1, dots=dots, sums=sums_of(kernel, types))
+    found = {ROW: 0, COLUMN: 0}
+    for o in operands(kernel, tile):
+        numbers = {"component": o.length, "line": 1, "block": 0}  # of a block there are few
+        found[o.side] += sum(BYTES[kind] * numbers[of] for kind, of in o.arrays.values())
+    return found

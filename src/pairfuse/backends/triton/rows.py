@@ -62,7 +62,7 @@ class RowStates:
         names = self.start()
         if self.plan.tile.carried:
             for k, (name, slot) in enumerate(zip(names.values(), self.each_slot(), strict=True)):
-                value = self._loaded(k, "part", "row < kept", slot)
+                value = self._loaded(k, "part", f"row < {self._stop()}", slot)
                 shape = f"(BM, {self.plan.columns(slot)})"
                 self.source.line(f"{name} = tl.broadcast_to({value}, {shape}).to({self._kind(slot)})")
         return names
@@ -148,8 +148,7 @@ class RowStates:
         """finalize in 64 bits, and store."""
         s = self.source
         real, s.real = s.real, "tl.float64"
-        stop = "row_stop" if self.plan.tile.listed else "kept"
-        s.line(f"inside = tl.broadcast_to(row < {stop}, (BM, 1))")
+        s.line(f"inside = tl.broadcast_to(row < {self._stop()}, (BM, 1))")
         with s.scope():
             for key, slot in zip(self.components(), self.each_slot(), strict=True):
                 kind = "tl.int64" if slot.kind == "index" else "tl.float64"
@@ -161,6 +160,10 @@ class RowStates:
                 for d in self._places(output):
                     self._store_output(k, total, output.dim, d, s(self.scalars.at(output, d)))
         s.real = real
+
+    def _stop(self) -> str:
+        """The end of the rows of this program: those after it are of another tile of the table (listed.py)."""
+        return "row_stop" if self.plan.tile.listed else "kept"
 
     def _places(self, output: Expr) -> list[int | Expr]:
         """The components of an output: one block where it is wide."""
@@ -194,7 +197,7 @@ class RowStates:
     def store(self, names: dict[Expr, str]) -> None:
         """Keep the state of this part."""
         for k, (name, slot) in enumerate(zip(names.values(), self.each_slot(), strict=True)):
-            there = f"tl.broadcast_to(row < kept, (BM, {self.plan.columns(slot)}))"
+            there = f"tl.broadcast_to(row < {self._stop()}, (BM, {self.plan.columns(slot)}))"
             self.source.line(f"tl.store({self._state(k, 'part')}, {name}.to(tl.float64), {there})")
 
     def merge_kernel(self) -> str:
