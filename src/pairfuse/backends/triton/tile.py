@@ -122,8 +122,9 @@ def dots_of(kernel: Kernel, types: Sequence[str]) -> str:
     """What the matrix units multiply for the contractions of the terms (`Tile.dots`)."""
     problem = kernel.problem
     nodes = contractions(*kernel.terms)
-    if problem.dtype != "float32" or not nodes or (kernel.machine.by_column and kernel.terms[0].dim > 1):
-        return ""
+    vectors = kernel.machine.by_column and kernel.terms[0].dim > 1
+    if problem.dtype != "float32" or not nodes or vectors or problem.reduction == "prod":
+        return ""  # Triton folds sums, minima and maxima of the columns of a tile by itself, products of numbers not
     kinds = [tuple(stored_type(kernel, a, types) for a in n.args) for n in nodes]
     if all(a and a == b for a, b in kinds) and any(worth(kernel, n, True) for n in nodes):
         return "stored"
@@ -144,8 +145,7 @@ def sums_of(kernel: Kernel, types: Sequence[str]) -> str:
 
 def kept_by_row(kernel: Kernel, tile: Tile) -> bool:
     """Is there a state per row only, renewed once per tile (folded.py)?"""
-    folds = kernel.problem.reduction != "prod"  # Triton folds sums, minima and maxima by itself
-    return wide_of(kernel) is not None or (bool(tile.dots) and folds and not is_list(kernel))
+    return wide_of(kernel) is not None or (bool(tile.dots) and not is_list(kernel))
 
 
 def choose(
