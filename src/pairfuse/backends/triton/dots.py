@@ -28,7 +28,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .operands import COLUMN, LINES, PIECE, ROW, UNROLLED, Contracted, Operand, contracted, operands, pieces
+from .operands import COLUMN, LINES, PIECE, ROW, Contracted, Operand, contracted, operands, pieces
+from .tile import UNROLLED_OPERANDS
 
 if TYPE_CHECKING:
     from .emit import TritonEmitter
@@ -75,7 +76,7 @@ class Dots:
         for o in self.multiplied:
             if o.side == ROW:
                 self._numbers(o, "row_in")
-                if o.vector.dim <= UNROLLED:
+                if o.vector.dim <= UNROLLED_OPERANDS:
                     for half in self._halves(o):
                         for first, size in pieces(o.length):
                             self.held[o.number, half, first] = self._load(o, half, "row_in", str(first), size)
@@ -122,7 +123,9 @@ class Dots:
             if o.side == COLUMN:
                 self._numbers(o, self.emitter.columns.inside)
         loaded: dict[tuple[int, str, int], str] = {}
-        products = [self._short(c, loaded) if c.row.vector.dim <= UNROLLED else self._long(c) for c in self.found]
+        products = [
+            self._short(c, loaded) if c.row.vector.dim <= UNROLLED_OPERANDS else self._long(c) for c in self.found
+        ]
         return [self._value(c, product) for c, product in zip(self.found, products, strict=True)]
 
     def bind(self, values: list[str]) -> None:

@@ -28,14 +28,13 @@ from dataclasses import dataclass
 from ...ir.expr import Expr, toposort
 from ...lower.contract import SQDIST, contractions
 from ...lower.kernel import Kernel
-from .tile import Tile, component_block
+from .tile import UNROLLED_OPERANDS, Tile, component_block
 from .wide import wide_of
 from .worth import worth
 
 LINES = 64  # rows or columns of one program; `odd` is told for each such block
 SAMPLE = 256  # columns of which the centre is the mean
 PIECE = 64  # components that are multiplied and summed at a time (dots.py), a power of two
-UNROLLED = 128  # longer operands are read piece by piece, in a loop
 
 ROW, COLUMN = "row", "column"
 
@@ -106,7 +105,7 @@ class Contracted:
 
 def padded(dim: int) -> int:
     """The length of an operand: a multiple of 16, of a whole piece where a loop walks over the pieces."""
-    unit = 16 if dim <= UNROLLED else PIECE
+    unit = 16 if dim <= UNROLLED_OPERANDS else PIECE
     return -(-dim // unit) * unit
 
 

@@ -50,6 +50,7 @@ FLUSH = 64
 FLUSH_COSTLY = 128  # the same where that takes exponentials (logsumexp)
 FLUSH_MATRICES = 16  # the same for tiles of matrix units, which cut the sums that they round
 SHORT_OPERANDS = 64  # longer vectors, and vectors of results, leave registers for half as many pairs
+UNROLLED_OPERANDS = 128  # longer operands are read piece by piece, in a loop
 WARPGROUPS = 90  # from this capability on, matrix units read both factors from shared memory
 PADDING = 64  # operands may be longer than the vectors by this much
 FIRST_WIDE = 2**31 - 2**16
@@ -223,11 +224,15 @@ def _matrix_shape(kernel: Kernel, dots: str, longest: int, capability: int) -> t
     short = longest <= SHORT_OPERANDS
     if wide is None:
         block, _ = component_block(kernel)
+        if capability < WARPGROUPS and kernel.machine.guard is not None:
+            return 32, 64, 4
         room = capability >= WARPGROUPS or (short and block == 1)
         return 64, 64 if room else 32, 4
     if wide.pair is not None:
         cols = 64 if short else 32
-        return (64, cols, 4) if capability >= WARPGROUPS else (16, cols, 2)
+        if capability < WARPGROUPS:
+            return 16, cols, 2
+        return 64, cols, 4 if longest <= UNROLLED_OPERANDS else 8
     if capability >= WARPGROUPS:
         return 64, 32, 4
     return (16, 64, 2) if dots else (64, 16, 4)
