@@ -1,0 +1,15 @@
+"""A PTX machine: runs the code that Triton makes for NVIDIA's GPUs on the CPU, the threads of a program in lock step.
+
+parse.py         the text of PTX: instructions, registers, variables, parameters
+operands.py      reading and writing registers, numbers, special registers
+integers.py      integer arithmetic as PTX defines it
+numbers.py       floating-point arithmetic as PTX defines it: rounding, subnormal numbers, NaN
+arithmetic.py    the table of instructions that compute element by element
+conversions.py   cvt, and packing of registers
+memory.py        the memory of the host that a kernel may use, shared and local memory
+access.py        loads, stores, asynchronous copies
+warps.py         shuffles, votes, reductions over a warp
+matrix.py        matrix units: mma, ldmatrix
+machine.py       threads that diverge and meet again, barriers, counts
+driver.py        stands for Triton's driver: the ordinary launch of a kernel ends in the machine
+"""
