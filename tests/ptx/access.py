@@ -6,6 +6,7 @@ which is checked by memory.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -44,7 +45,8 @@ def load(instruction: Instruction, binder: Binder) -> Step:
     space, kind = _space(instruction), TYPES[instruction.opcode[-1]]
     names = elements(instruction.operands[0])
     stores = [binder.write(n) for n in names]
-    if space == "param":
+    base = re.split(r"[\s+\]]", instruction.operands[1].strip("[ "))[0]
+    if space == "param" and base not in binder.symbols:
         return _load_parameter(instruction, stores)
     address, count, bits = binder.address(instruction.operands[1]), len(names), bits_of(kind)
 

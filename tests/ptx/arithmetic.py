@@ -13,6 +13,7 @@ import numpy as np
 
 from . import integers as ints
 from . import numbers as reals
+from .carries import carrying
 from .operands import TYPES, Array, Binder, Mask
 from .parse import Instruction, PtxError
 
@@ -147,7 +148,7 @@ def extremum(real: Callable[..., Array], integral: Callable[..., Array]) -> Prep
 def special(function: Callable[[Array], Array]) -> Prepare:
     """A function of one number, right to the last bit, which hardware is not always (".approx").
 
-    That of float64 has 20 bits of fraction only: it is where an iteration begins.
+    That of float64 with ".ftz" has 20 bits of fraction only: it is where an iteration begins.
     """
 
     def prepare(instruction: Instruction, binder: Binder) -> Step:
@@ -155,7 +156,7 @@ def special(function: Callable[[Array], Array]) -> Prepare:
 
         def exact(x: Array) -> Array:
             found = function(x.astype(np.float64))
-            if kind.itemsize == 8 and "approx" in instruction.opcode:
+            if kind.itemsize == 8 and "ftz" in instruction.opcode:
                 return (found.view(np.uint64) & np.uint64(0xFFFFFFFF00000000)).view(np.float64)
             return found.astype(kind)
 
@@ -265,11 +266,16 @@ def copy_sign(sign: Array, size: Array) -> Array:
     return np.copysign(size, sign)
 
 
+def with_carry(plain: Prepare) -> Prepare:
+    """The opcode with ".cc" sets the carry flag."""
+    return lambda instruction, binder: (carrying if "cc" in instruction.opcode else plain)(instruction, binder)
+
+
 TABLE: dict[str, Prepare] = {
-    "add": directed(2, np.add, reals.add),
-    "sub": directed(2, np.subtract, reals.subtract),
+    "add": with_carry(directed(2, np.add, reals.add)),
+    "sub": with_carry(directed(2, np.subtract, reals.subtract)),
     "mul": multiply,
-    "mad": multiply_add,
+    "mad": with_carry(multiply_add),
     "fma": directed(3, np.add, reals.fma),
     "div": divide,
     "rem": same(2, ints.remainder),

@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from . import access, arithmetic, conversions, matrix, warps
+from . import access, arithmetic, carries, conversions, matrix, warps
+from .calls import inlined
 from .memory import Fault, HostMemory, OwnMemory
 from .operands import TYPES, Array, Binder, Fetch, Mask
 from .parse import Function, Instruction, Module, PtxError, Variable
 
 TABLE: dict[str, Callable[[Instruction, Binder], arithmetic.Step]] = {
     **arithmetic.TABLE,
+    **carries.TABLE,
     **conversions.TABLE,
     **access.TABLE,
     **warps.TABLE,
@@ -47,22 +49,23 @@ class Jump:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An instruction: its predicate, and what it does."""
+    """An instruction: its predicate, what it does, and whether the threads of a warp wait for each other there."""
 
     instruction: Instruction
     guard: Fetch | None
     step: arithmetic.Step | None
     jump: Jump | None
+    together: bool = False
 
 
 class Program:
     """A function whose instructions are prepared. `shared`: bytes of shared memory that a launch adds to its own."""
 
     def __init__(self, module: Module, function: Function, shared: int = 0):
-        self.function = function
+        self.function = function = inlined(module, function)
         variables = [*module.variables.values(), *function.variables.values()]
         symbols, self.shared_size = _placed(variables, "shared", shared)
-        local, self.local_size = _placed(variables, "local", 0)
+        local, self.local_size = _placed([v for v in variables if v.space in ("local", "param")], "", 0)
         self.tables = {v.name: _table(v) for v in variables if v.space in ("global", "const")}
         symbols |= local | {name: table.ctypes.data for name, table in self.tables.items()}
         self.binder = Binder(function.registers, symbols)
@@ -73,12 +76,15 @@ class Program:
         jump = self._jump(instruction)
         if jump is not None:
             return Prepared(instruction, guard, None, jump)
-        prepare = TABLE.get(instruction.opcode[0])
         if instruction.name == "bar.warp.sync":
-            return Prepared(instruction, guard, lambda run, mask: warps.check(instruction, run, mask), None)
+            return Prepared(instruction, guard, lambda run, mask: None, None, True)
+        prepare, name = TABLE.get(instruction.opcode[0]), instruction.opcode[0]
         if prepare is None:
             raise PtxError(f"{instruction}: the machine does not know {instruction.name}")
-        return Prepared(instruction, guard, prepare(instruction, self.binder), None)
+        together = name in warps.TABLE or name in matrix.TABLE
+        if together and guard is not None:
+            raise PtxError(f"{instruction}: a predicate is not known here")
+        return Prepared(instruction, guard, prepare(instruction, self.binder), None, together)
 
     def _jump(self, instruction: Instruction) -> Jump | None:
         if instruction.opcode[0] == "bra":
@@ -95,7 +101,7 @@ class Program:
 def _placed(variables: list[Variable], space: str, extra: int) -> tuple[dict[str, int], int]:
     """The addresses of the variables of a space, one after the other; that without a size gets `extra` bytes."""
     symbols, at = {}, 0
-    for v in sorted((v for v in variables if v.space == space), key=lambda v: v.count == 0):
+    for v in sorted((v for v in variables if not space or v.space == space), key=lambda v: v.count == 0):
         at = -(-at // 16) * 16
         symbols[v.name] = at
         at += v.width * v.count
@@ -125,10 +131,12 @@ class Run:
         self.special = self._special(thread, np.repeat(numbers, threads))
         self.shared = OwnMemory(len(numbers), program.shared_size, "shared")
         self.local = OwnMemory(self.lanes, program.local_size, "local")
+        self.carry: Array = np.zeros(1, bool)
         self.copies: list[access.Copy] = []
         self.groups = np.zeros(self.lanes, np.int64)
         self.executed = [0] * len(program.code)
         self.waiting: dict[int, Array] = {}
+        self.incomplete: dict[int, Array] = {}
         self.alive = np.ones(self.lanes, bool)
 
     def _special(self, thread: Array, number: Array) -> dict[str, Array]:
@@ -195,8 +203,9 @@ class Run:
             at = min(places)
             mask = places.pop(at)
             self._walk(at, mask, places)
-            if not places and self.waiting:
-                raise MachineError(f"threads wait for ever at {self.program.code[min(self.waiting) - 1].instruction}")
+        stuck = [at - 1 for at in self.waiting] + [*self.incomplete]
+        if stuck:
+            raise MachineError(f"threads wait for others for ever at {self.program.code[min(stuck)].instruction}")
 
     def _walk(self, at: int, here: Array, places: dict[int, Array]) -> None:
         """The threads `here` go on from a place, until they end or wait, part, or meet others."""
@@ -209,6 +218,11 @@ class Run:
                 _add(places, at, here)
                 return
             prepared = code[at]
+            if prepared.together and mask is not None:
+                here = self._whole_warps(at, here)
+                mask, count = None if here.all() else here, int(here.sum())
+                if count == 0:
+                    return
             executed[at] += count
             try:
                 if prepared.jump is None:
@@ -232,6 +246,14 @@ class Run:
             if staying.any():
                 _add(places, at + 1, staying)
             return
+
+    def _whole_warps(self, at: int, here: Array) -> Array:
+        """Of the threads here and those that wait at this place, the warps that are complete; the others wait."""
+        here = here | self.incomplete.pop(at, np.zeros(1, bool))
+        whole = np.repeat(here.reshape(-1, warps.WARP).all(1), warps.WARP)
+        if (here & ~whole).any():
+            self.incomplete[at] = here & ~whole
+        return here & whole
 
     def _execute(self, prepared: Prepared, mask: Mask) -> None:
         assert prepared.step is not None

@@ -17,7 +17,7 @@ from .arithmetic import Step
 from .numbers import from_bfloat16
 from .operands import TYPES, Array, Binder, Mask
 from .parse import Instruction, PtxError, elements
-from .warps import LANES, WARP, by_warp, check
+from .warps import LANES, WARP, by_warp
 
 if TYPE_CHECKING:
     from .machine import Run
@@ -95,7 +95,6 @@ def multiply(instruction: Instruction, binder: Binder) -> Step:
     reads_c = [binder.read(n, sums) for n in c]
 
     def step(run: Run, mask: Mask) -> None:
-        check(instruction, run, mask)
         left = _matrix(product.a, [_unpacked(by_warp(run, r(run)), a_kind) for r in reads_a])
         right = _matrix(product.b, [_unpacked(by_warp(run, r(run)), a_kind) for r in reads_b])
         start = _matrix(product.sums, [by_warp(run, r(run))[None] for r in reads_c])
@@ -135,7 +134,6 @@ def load(instruction: Instruction, binder: Binder) -> Step:
         raise PtxError(f"{instruction}: {len(names)} registers")
 
     def step(run: Run, mask: Mask) -> None:
-        check(instruction, run, mask)
         active = np.ones(run.lanes // WARP, bool) if mask is None else mask.reshape(-1, WARP)[:, 0]
         rows = by_warp(run, address(run))[active][:, : 8 * len(names)]
         threads = np.arange(run.lanes).reshape(-1, WARP)[active][:, : 8 * len(names)]
@@ -161,7 +159,6 @@ def store(instruction: Instruction, binder: Binder) -> Step:
     reads, transposed = [binder.read(n, TYPES["b32"]) for n in names], "trans" in opcode
 
     def step(run: Run, mask: Mask) -> None:
-        check(instruction, run, mask)
         active = np.ones(run.lanes // WARP, bool) if mask is None else mask.reshape(-1, WARP)[:, 0]
         rows = by_warp(run, address(run))[active][:, : 8 * len(names)]
         threads = np.arange(run.lanes).reshape(-1, WARP)[active][:, : 8 * len(names)]

@@ -1,6 +1,6 @@
 """Reads PTX text.
 
-In: the text of a module as Triton's compiler writes it.  Out: a `Module`: its entry functions with their instructions,
+In: the text of a module as Triton's compiler writes it.  Out: a `Module`: its functions with their instructions,
 labels, registers and parameters, and its variables.  What is not known is an error, never skipped; only what carries no
 meaning for execution is: comments, debugging sections, `.loc`.
 """
@@ -8,7 +8,7 @@ meaning for execution is: comments, debugging sections, `.loc`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 class PtxError(Exception):
@@ -46,11 +46,11 @@ class Variable:
 
 @dataclass(slots=True)
 class Function:
-    """An entry function. labels: numbers of the instructions they stand before; parameters: types by name, in order."""
+    """A function. labels: numbers of the instructions they stand before; parameters: types by name, in order."""
 
     name: str
     parameters: dict[str, str]
-    threads: int = 0
+    results: tuple[str, ...] = ()
     registers: dict[str, str] = field(default_factory=dict)
     variables: dict[str, Variable] = field(default_factory=dict)
     code: list[Instruction] = field(default_factory=list)
@@ -67,13 +67,14 @@ class Module:
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 LINE_DIRECTIVE = re.compile(r"\.(version|target|address_size|file|loc)\b[^\n]*")
 SECTION = re.compile(r"\.section\s+[.\w]+\s*\{.*?\}", re.S)
-ENTRY = re.compile(r"\.visible\s+\.entry\s+([\w$]+)\s*\((.*?)\)([^{;]*)\{", re.S)
+FUNCTION = re.compile(
+    r"(?:\.(?:visible|weak|extern)\s+)?\.(?:entry|func)\s*(?:\(([^)]*)\))?\s*([\w$]+)\s*\(([^)]*)\)[^{;]*([{;])", re.S
+)
 PARAMETER = re.compile(
     r"\.param\s+(?:\.align\s+\d+\s+)?\.(\w+)(?:\s+\.ptr(?:\s+\.\w+)?(?:\s+\.align\s+\d+)?)?\s+([\w$]+)"
 )
-THREADS = re.compile(r"\.reqntid\s+(\d+)")
 VARIABLE = re.compile(
-    r"(?:\.(?:extern|visible|weak)\s+)?\.(shared|global|const|local)\s+(?:\.align\s+\d+\s+)?\.([a-z]\d+)\s+"
+    r"(?:\.(?:extern|visible|weak)\s+)?\.(shared|global|const|local|param)\s+(?:\.align\s+\d+\s+)?\.([a-z]\d+)\s+"
     r"([\w$]+)(?:\[(\d*)\])?\s*(?:=\s*(.*))?$",
     re.S,
 )
@@ -93,9 +94,9 @@ def parse(text: str) -> Module:
     at = 0
     while text[at:].strip():
         at += len(text[at:]) - len(text[at:].lstrip())
-        entry = ENTRY.match(text, at)
-        if entry is not None:
-            at = _function(module, text, entry)
+        head = FUNCTION.match(text, at)
+        if head is not None:
+            at = _function(module, text, head) if head[4] == "{" else head.end()
             continue
         end = text.find(";", at)
         if end < 0:
@@ -126,11 +127,11 @@ def _declare(variables: dict[str, Variable], text: str, line: int) -> None:
 
 def _function(module: Module, text: str, head: re.Match[str]) -> int:
     """Read a function; the place after its end."""
-    threads = THREADS.search(head[3])
-    parameters = {m[2]: m[1] for m in PARAMETER.finditer(head[2])}
-    if len(parameters) != head[2].count(".param"):
-        raise PtxError(f"function {head[1]}: parameters {head[2]!r}")
-    function = Function(head[1], parameters, int(threads[1]) if threads else 0)
+    parameters = {m[2]: m[1] for m in PARAMETER.finditer(head[3])}
+    if len(parameters) != head[3].count(".param"):
+        raise PtxError(f"function {head[2]}: parameters {head[3]!r}")
+    results = tuple(m[2] for m in PARAMETER.finditer(head[1] or ""))
+    function = Function(head[2], parameters, results)
     module.functions[function.name] = function
     return _Body(function, text, head.end()).read()
 
@@ -178,7 +179,7 @@ class _Body:
             self._registers(text)
         elif text.startswith("."):
             if not text.startswith(".pragma"):
-                _declare(self.function.variables, text, self.line)
+                self._variable(text)
         elif text:
             self.function.code.append(self._instruction(text))
 
@@ -191,9 +192,20 @@ class _Body:
             if many is not None:
                 self.function.registers |= {f"{many[1]}{k}": found[1] for k in range(int(many[2]))}
                 continue
-            own = name if len(self.scopes) == 1 else f"{name}'{self.opened}"
-            self.scopes[-1][name] = own
-            self.function.registers[own] = found[1]
+            self.function.registers[self._own(name)] = found[1]
+
+    def _variable(self, text: str) -> None:
+        found: dict[str, Variable] = {}
+        _declare(found, text, self.line)
+        for name, variable in found.items():
+            own = self._own(name)
+            self.function.variables[own] = replace(variable, name=own)
+
+    def _own(self, name: str) -> str:
+        """The name of what is declared here: one of its own in braces."""
+        own = name if len(self.scopes) == 1 else f"{name}$${self.opened}"
+        self.scopes[-1][name] = own
+        return own
 
     def _instruction(self, text: str) -> Instruction:
         found = STATEMENT.match(text)
@@ -216,7 +228,7 @@ def operands(text: str) -> list[str]:
     """The operands, cut at the commas that are not in braces or brackets; `p|q` are two of them."""
     found, depth, start = [], 0, 0
     for at, character in enumerate(text):
-        depth += (character in "{[") - (character in "}]")
+        depth += (character in "{[(") - (character in "}])")
         if character in ",|" and depth == 0:
             found.append(text[start:at].strip())
             start = at + 1

@@ -1,7 +1,7 @@
 """What the threads of a warp do together: shuffles, votes, reductions.
 
-In: an instruction and the binder of its function.  Out: a `Step`.  All threads of a warp take part: it is an error if
-some of them stand elsewhere.
+In: an instruction and the binder of its function.  Out: a `Step`.  All threads of a warp take part: the machine has
+them wait for each other before.
 """
 
 from __future__ import annotations
@@ -27,15 +27,6 @@ def by_warp(run: Run, value: Array) -> Array:
     return np.broadcast_to(value, run.lanes).reshape(-1, WARP)
 
 
-def check(instruction: Instruction, run: Run, mask: Mask) -> None:
-    """Raise unless warps take part as a whole."""
-    if mask is None:
-        return
-    here = mask.reshape(-1, WARP)
-    if (here.any(1) != here.all(1)).any():
-        raise PtxError("some threads of the warp do not come here")
-
-
 def _members(instruction: Instruction, operand: str) -> None:
     if int(operand, 0) & 0xFFFFFFFF != 0xFFFFFFFF:
         raise PtxError(f"{instruction}: parts of a warp are not known")
@@ -51,7 +42,6 @@ def shuffle(instruction: Instruction, binder: Binder) -> Step:
     value, lane, clamp = (binder.read(o, kind) for o in (value, lane, clamp))
 
     def step(run: Run, mask: Mask) -> None:
-        check(instruction, run, mask)
         numbers, by, limit = (by_warp(run, x(run)).astype(np.int64) for x in (value, lane, clamp))
         by = by & 31
         segment, last = (limit >> 8) & 31, limit & 31
@@ -89,7 +79,6 @@ def reduce(instruction: Instruction, binder: Binder) -> Step:
     store, read, mask_of = binder.write(target), binder.read(value, kind), binder.read(members, TYPES["b32"])
 
     def step(run: Run, mask: Mask) -> None:
-        check(instruction, run, mask)
         if (run.chosen(mask_of(run), mask)[1] != 0xFFFFFFFF).any():
             raise PtxError("parts of a warp are not known")
         store(run, np.repeat(fold(by_warp(run, read(run))), WARP), mask)
@@ -104,7 +93,6 @@ def vote(instruction: Instruction, binder: Binder) -> Step:
     store, read, mode = binder.write(target), binder.read(value, TYPES["pred"]), instruction.opcode[2]
 
     def step(run: Run, mask: Mask) -> None:
-        check(instruction, run, mask)
         here = by_warp(run, read(run))
         if mode == "ballot":
             found = (here.astype(np.uint64) << LANES.astype(np.uint64)).sum(1).astype(np.uint32)
@@ -122,7 +110,6 @@ def elect(instruction: Instruction, binder: Binder) -> Step:
     stores = binder.write(number), binder.write(chosen)
 
     def step(run: Run, mask: Mask) -> None:
-        check(instruction, run, mask)
         stores[0](run, np.zeros(1, np.uint32), mask)
         stores[1](run, np.tile(LANES == 0, run.lanes // WARP), mask)
 
