@@ -131,18 +131,19 @@ class Binder:
         return store
 
     def address(self, operand: str) -> Fetch:
-        """Fetches the address in `[register + number]`, of 64 bits."""
+        """Fetches the address in `[register + number]`, as 64 bits; the sum has the bits of the register."""
         base, _, offset = operand.strip("[] ").partition("+")
         base, step = base.strip(), int(offset.strip() or "0", 0)
         place = self.numbers.get(base)
         if place is None:
             fixed = np.array([self._fixed(base) + step], "u8")
             return lambda run: fixed
-        fetch = _register(place, self.types[place], bits_of(self.types[place]))
+        kind = bits_of(self.types[place])
+        fetch = _register(place, self.types[place], kind)
         if step == 0:
             return lambda run: fetch(run).astype("u8", copy=False)
-        shift = np.int64(step)
-        return lambda run: (fetch(run).astype("i8", copy=False) + shift).view("u8")
+        shift = np.array([step]).astype(kind)
+        return lambda run: (fetch(run) + shift).astype("u8", copy=False)
 
     def _fixed(self, base: str) -> int:
         if base in self.symbols:
