@@ -6,6 +6,7 @@ the tests with Triton's interpreter, which test_ptx_conformance.py runs on the m
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from block_sparse import check_blocks, draw_mask, with_ranges
 from conformance import Case, Interval, check, draw_case, problem, run
 from ptx.driver import MachineDriver
 from ptx.machine import MachineError
-from ptx.use import MARKS, as_device, compiled_in
+from ptx.use import as_device, compiled_in, needs_compiler
 from test_ops_backends import arguments
 from test_reductions_backends import seeded, special_case
 
@@ -28,9 +29,9 @@ from pairfuse.ir.expr import Expr, call, index, input_
 from pairfuse.ir.ops import TABLE
 from pairfuse.lower.kernel import Kernel
 from pairfuse.lower.problem import Problem, Sizes
-from pairfuse.runtime import device
+from pairfuse.runtime import device, probe
 
-pytestmark = MARKS
+pytestmark = needs_compiler
 
 
 @pytest.fixture(scope="session")
@@ -317,6 +318,18 @@ def moved(leaf: Expr, by: int) -> Expr:
 
 
 # ---------------------------------------------------------------------- from the front end
+
+
+def test_the_probe_says_nothing_where_a_kernel_runs(gpu: MachineDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warnings are errors here: Triton 3.9 warns of options that are left to it."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(probe, "_capability", lambda _: (8, 0))
+    probe.failure.cache_clear()
+    assert probe.failure(torch.device("cpu")) is None
+    assert [x.name for x in gpu.launches] == ["kernel"]
+    probe.failure.cache_clear()
 
 
 def test_derivatives_of_lazy_tensors() -> None:

@@ -14,16 +14,20 @@ from contextlib import contextmanager
 import pytest
 
 from pairfuse.runtime import device, probe
+from pairfuse.runtime.gpu_program import programs
 
 from .driver import MachineDriver, machine
 
 MISSING = [name for name in ("torch", "triton") if importlib.util.find_spec(name) is None]
-MARKS = [
-    pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)}: pip install 'pairfuse[gpu]'"),
-    pytest.mark.skipif(
-        os.environ.get("TRITON_INTERPRET", "1") == "1", reason="triton interprets in this process: run `make test`"
-    ),
-]
+INTERPRETING = os.environ.get("TRITON_INTERPRET", "1") == "1"
+
+
+REASON = (
+    f"needs {' and '.join(MISSING)}: pip install 'pairfuse[gpu]'"
+    if MISSING
+    else "triton was imported with TRITON_INTERPRET=1: `make test` has a process without it"
+)
+needs_compiler = pytest.mark.skipif(bool(MISSING) or INTERPRETING, reason=REASON)
 
 
 @contextmanager
@@ -33,7 +37,7 @@ def as_device(monkeypatch: pytest.MonkeyPatch, capability: int) -> Iterator[Mach
     monkeypatch.setattr(probe, "generation", lambda _: capability)
     with machine(capability) as gpu:
         yield gpu
-    device.clear()  # its tiles are those of that GPU
+    programs.clear()  # their tiles are those of that GPU
 
 
 def compiled_in(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
