@@ -494,26 +494,45 @@ import triton.language as tl
 
 
 @triton.jit
-def kernel(x, y, out, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, PRECISION: tl.constexpr):
+def kernel(x, y, out, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, YN: tl.constexpr, TWICE: tl.constexpr):
     m, n, k = tl.arange(0, M), tl.arange(0, N), tl.arange(0, K)
     a = tl.load(x + m[:, None] * K + k[None, :])
-    b = tl.load(y + n[None, :] * K + k[:, None])
-    c = tl.dot(a, b, input_precision=PRECISION)
+    b = tl.load(y + n[None, :] * YN + k[:, None] * (1 if YN > 1 else N))
+    c = tl.dot(a, b, input_precision="tf32")
+    if TWICE:
+        c = tl.dot(c.to(a.dtype), b, c, input_precision="tf32")
     tl.store(out + m[:, None] * N + n[None, :], c)
 """
 
 
 @needs_compiler
+@pytest.mark.parametrize("rows", [True, False], ids=["rows", "columns"])
 @pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32", "float64"])
-def test_products_of_matrices(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triton's layouts, and its ways to load factors, against NumPy: small integers, whose products are exact."""
+@pytest.mark.parametrize("capability", [80, 90])
+def test_products_of_matrices(
+    capability: int, kind: str, rows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton's layouts, and its ways to load factors, against NumPy: small integers, whose products are exact.
+
+    The second factor is stored by its columns, or by its rows; the first one of a second product is in registers.
+    """
     import torch
 
+    if capability == 90 and kind == "float32":
+        pytest.skip("the machine does not know wgmma of tf32")
     compiled_in(str(tmp_path), monkeypatch)
     rng = np.random.default_rng(0)
-    x, y = (torch.from_numpy(rng.integers(-8, 8, s)).to(getattr(torch, kind)) for s in ((32, 64), (16, 64)))
-    out = torch.zeros(32, 16, dtype=torch.float64 if kind == "float64" else torch.float32)
-    with machine(80) as gpu:
-        run_text(PRODUCT)["kernel"][(1,)](x, y, out, M=32, N=16, K=64, PRECISION="tf32", **OPTIONS)
-    assert any(op.startswith("mma") for op in gpu.launches[0].executed)
-    np.testing.assert_array_equal(out.numpy(), x.double().numpy() @ y.double().numpy().T)
+    for m, n, k, twice in ((64, 32, 128, False), (64, 64, 64, True), (128, 16, 32, False)):
+        high = 2 if twice else 8
+        x, y = (rng.integers(-high, high, s) for s in ((m, k), (n, k)))
+        left, right = (torch.from_numpy(z).to(getattr(torch, kind)) for z in (x, y if rows else y.T.copy()))
+        out = torch.zeros(m, n, dtype=torch.float64 if kind == "float64" else torch.float32)
+        with machine(capability) as gpu:
+            kernel = run_text(PRODUCT)["kernel"]
+            kernel[(1,)](left, right, out, M=m, N=n, K=k, YN=k if rows else 1, TWICE=twice, **OPTIONS)
+        expected = x @ y.T
+        if twice:
+            expected = expected @ y.T + expected
+        np.testing.assert_array_equal(out.numpy(), expected)
+        wide = capability == 90 and kind != "float64"
+        assert any(op.startswith("wgmma.mma" if wide else "mma") for op in gpu.launches[0].executed)

@@ -10,6 +10,7 @@ memory.py        the memory of the host that a kernel may use, shared and local 
 access.py        loads, stores, asynchronous copies
 warps.py         shuffles, votes, reductions over a warp
 matrix.py        matrix units: mma, ldmatrix
+warpgroup.py     those of capability 9.0: wgmma
 machine.py       threads that diverge and meet again, barriers, counts
 driver.py        stands for Triton's driver: the ordinary launch of a kernel ends in the machine
 """

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import access, arithmetic, carries, conversions, matrix, warps
+from . import access, arithmetic, carries, conversions, matrix, warpgroup, warps
 from .calls import inlined
 from .memory import Fault, HostMemory, OwnMemory
 from .operands import TYPES, Array, Binder, Fetch, Mask
@@ -29,6 +29,7 @@ TABLE: dict[str, Callable[[Instruction, Binder], arithmetic.Step]] = {
     **access.TABLE,
     **warps.TABLE,
     **matrix.TABLE,
+    **warpgroup.TABLE,
 }
 # Together: NumPy takes microseconds per instruction, however few threads there are.
 LANES_TOGETHER = 4096
@@ -49,13 +50,13 @@ class Jump:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An instruction: its predicate, what it does, and whether the threads of a warp wait for each other there."""
+    """An instruction: its predicate, what it does, and how many threads wait for each other there."""
 
     instruction: Instruction
     guard: Fetch | None
     step: arithmetic.Step | None
     jump: Jump | None
-    together: bool = False
+    together: int = 1
 
 
 class Program:
@@ -77,12 +78,12 @@ class Program:
         if jump is not None:
             return Prepared(instruction, guard, None, jump)
         if instruction.name == "bar.warp.sync":
-            return Prepared(instruction, guard, lambda run, mask: None, None, True)
+            return Prepared(instruction, guard, lambda run, mask: None, None, warps.WARP)
         prepare, name = TABLE.get(instruction.opcode[0]), instruction.opcode[0]
         if prepare is None:
             raise PtxError(f"{instruction}: the machine does not know {instruction.name}")
-        together = name in warps.TABLE or name in matrix.TABLE
-        if together and guard is not None:
+        together = _together(name)
+        if together > 1 and guard is not None:
             raise PtxError(f"{instruction}: a predicate is not known here")
         return Prepared(instruction, guard, prepare(instruction, self.binder), None, together)
 
@@ -96,6 +97,13 @@ class Program:
                 raise PtxError(f"{instruction}: barriers of some threads are not known")
             return Jump("barrier")
         return None
+
+
+def _together(name: str) -> int:
+    """Threads that execute an instruction together."""
+    if name in warps.TABLE or name in matrix.TABLE:
+        return warps.WARP
+    return warpgroup.WARPGROUP if name == "wgmma" else 1
 
 
 def _placed(variables: list[Variable], space: str, extra: int) -> tuple[dict[str, int], int]:
@@ -218,8 +226,8 @@ class Run:
                 _add(places, at, here)
                 return
             prepared = code[at]
-            if prepared.together and mask is not None:
-                here = self._whole_warps(at, here)
+            if prepared.together > 1 and mask is not None:
+                here = self._complete(at, here, prepared.together)
                 mask, count = None if here.all() else here, int(here.sum())
                 if count == 0:
                     return
@@ -247,10 +255,10 @@ class Run:
                 _add(places, at + 1, staying)
             return
 
-    def _whole_warps(self, at: int, here: Array) -> Array:
+    def _complete(self, at: int, here: Array, size: int) -> Array:
         """Of the threads here and those that wait at this place, the warps that are complete; the others wait."""
         here = here | self.incomplete.pop(at, np.zeros(1, bool))
-        whole = np.repeat(here.reshape(-1, warps.WARP).all(1), warps.WARP)
+        whole = np.repeat(here.reshape(-1, size).all(1), size)
         if (here & ~whole).any():
             self.incomplete[at] = here & ~whole
         return here & whole

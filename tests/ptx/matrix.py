@@ -95,9 +95,9 @@ def multiply(instruction: Instruction, binder: Binder) -> Step:
     reads_c = [binder.read(n, sums) for n in c]
 
     def step(run: Run, mask: Mask) -> None:
-        left = _matrix(product.a, [_unpacked(by_warp(run, r(run)), a_kind) for r in reads_a])
-        right = _matrix(product.b, [_unpacked(by_warp(run, r(run)), a_kind) for r in reads_b])
-        start = _matrix(product.sums, [by_warp(run, r(run))[None] for r in reads_c])
+        left = matrices(product.a, [unpacked(by_warp(run, r(run)), a_kind) for r in reads_a])
+        right = matrices(product.b, [unpacked(by_warp(run, r(run)), a_kind) for r in reads_b])
+        start = matrices(product.sums, [by_warp(run, r(run))[None] for r in reads_c])
         found = (left @ right + start).astype(sums)
         for k, store in enumerate(stores):
             store(run, found[:, product.sums.rows[k], product.sums.columns[k]].ravel(), mask)
@@ -105,7 +105,7 @@ def multiply(instruction: Instruction, binder: Binder) -> Step:
     return step
 
 
-def _unpacked(register: Array, kind: str) -> Array:
+def unpacked(register: Array, kind: str) -> Array:
     """The elements of a register: (elements, warps, 32), as float64."""
     if kind == "f64":
         return register.view(np.float64)[None]
@@ -115,7 +115,7 @@ def _unpacked(register: Array, kind: str) -> Array:
     return pair.view(np.float16) if kind == "f16" else from_bfloat16(pair)
 
 
-def _matrix(where: Layout, parts: list[Any]) -> Array:
+def matrices(where: Layout, parts: list[Any]) -> Array:
     """The matrix of each warp, of the elements that its threads hold."""
     values = np.concatenate(parts).astype(np.float64)
     found = np.empty((values.shape[1], where.rows.max() + 1, where.columns.max() + 1))
