@@ -348,6 +348,19 @@ def moved(leaf: Expr, by: int) -> Expr:
     return input_(leaf.param("slot") + by, leaf.param("axis"), leaf.dim)
 
 
+# ---------------------------------------------------------------------- counts
+
+
+def test_the_work_for_a_pair(gpu: MachineDriver) -> None:
+    """A Gaussian of three coordinates: an exponential, three differences, what multiplies and adds, and no more."""
+    check(draw_case(seeded("work"), common("j")["gaussian"], 64, 2048, layouts=["plain"]), "triton")
+    pairs, executed = 64 * 2048, gpu.launches[0].executed
+    assert executed["ex2.approx.ftz.f32"] == pairs
+    real = sum(n for name, n in executed.items() if name.split(".")[-1] == "f32" and name[:2] not in ("ex", "cv"))
+    assert 8 * pairs <= real <= 9 * pairs
+    assert sum(executed.values()) <= 13 * pairs
+
+
 # ---------------------------------------------------------------------- from the front end
 
 
