@@ -181,6 +181,36 @@ def test_offsets_of_64_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     check(draw_case(seeded("wide"), problem("sum", f * gaussian()), 35, 200), "triton")
 
 
+FAR = 2**27 + 8  # elements from one row to the next: 16 of them are 2^31
+
+
+def far_apart(values: np.ndarray, steps: tuple[int, ...], file: Path) -> np.ndarray:
+    """The numbers, so many elements apart, in a file that is larger than the memory and empty in between."""
+    count = 1 + sum((n - 1) * step for n, step in zip(values.shape, steps, strict=True))
+    room = np.asarray(np.memmap(file, values.dtype, "w+", shape=(count,)))
+    found = np.lib.stride_tricks.as_strided(room, values.shape, [values.itemsize * n for n in steps], writeable=True)
+    found[...] = values
+    file.unlink()  # the memory stays
+    return found
+
+
+@pytest.mark.parametrize("far", ["rows", "columns", "batches"])
+def test_numbers_that_are_far_apart(far: str, tiles: list[Tile], tmp_path: Path) -> None:
+    """Offsets beyond 2^31 elements: within a batch, by tiles of 64 bits; from batch to batch, by those of 32 bits."""
+    rng = seeded(far, "ptx")
+    p = common("j")["gaussian"]
+    x, y, b = (rng.standard_normal(s).astype(np.float32) for s in ((2, 20, 3), (2, 20, 3), (2, 20, 1)))
+    one, two = tmp_path / "one", tmp_path / "two"
+    if far == "batches":
+        arrays = (far_apart(x, (2**31 + 4, 3, 1), one), y, far_apart(b, (2**31 + 4, 1, 1), two))
+        check(Case(p, arrays, Sizes(20, 20, (2,))), "triton")
+    else:
+        x, y, b = x[0], y[0], b[0]
+        x, y = (far_apart(x, (FAR, 1), one), y) if far == "rows" else (x, far_apart(y, (FAR, 1), one))
+        check(Case(p, (x, y, b), Sizes(20, 20)), "triton")
+    assert tiles[0].wide == (far != "batches")
+
+
 @pytest.mark.parametrize("over", ["i", slow("j")])
 def test_block_sparse_ranges(over: str) -> None:
     rng = seeded(over, "ranges", "ptx")

@@ -99,6 +99,18 @@ def test_barriers_and_shared_memory() -> None:
     np.testing.assert_array_equal(found, np.arange(128)[::-1])
 
 
+def test_a_missing_barrier() -> None:
+    """Between warps: in lock step the numbers would be right. Threads of one warp need none."""
+    with pytest.raises(MachineError, match="read, without a barrier after another warp has written it"):
+        execute(REVERSE.replace("{barrier}", ""), np.zeros(128, np.int32), threads=128, shared=512)
+    again = "\nst.shared.b32 [%r1], %r4;"
+    with pytest.raises(MachineError, match="written, without a barrier after another warp has read it"):
+        execute(REVERSE.replace("{barrier}", "bar.sync 0;") + again, np.zeros(128, np.int32), threads=128, shared=512)
+    found = np.zeros(32, np.int32)
+    execute(REVERSE.replace("{barrier}", "").replace("384", "0"), found, threads=32, shared=128)
+    np.testing.assert_array_equal(found, np.arange(32)[::-1])
+
+
 def test_threads_that_wait_for_ever() -> None:
     body = "setp.lt.u32 %p1, %r0, 40;\n@%p1 bra one;\nshfl.sync.idx.b32 %r1, %r0, 1, 31, -1;\none:"
     with pytest.raises(MachineError, match=r"wait for others for ever at line \d+: shfl"):

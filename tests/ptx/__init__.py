@@ -9,6 +9,7 @@ arithmetic.py    the table of instructions that compute element by element
 carries.py       sums and products with a carry
 conversions.py   cvt, and packing of registers
 memory.py        the memory of the host that a kernel may use, shared and local memory
+races.py         accesses to shared memory between which a barrier is missing
 access.py        loads, stores, asynchronous copies
 warps.py         shuffles, votes, reductions over a warp
 matrix.py        matrix units: mma, ldmatrix

@@ -21,6 +21,7 @@ from .calls import inlined
 from .memory import Fault, HostMemory, OwnMemory
 from .operands import TYPES, Array, Binder, Fetch, Mask
 from .parse import Function, Instruction, Module, PtxError, Variable
+from .races import Races
 
 TABLE: dict[str, Callable[[Instruction, Binder], arithmetic.Step]] = {
     **arithmetic.TABLE,
@@ -138,6 +139,8 @@ class Run:
         self.owner = np.repeat(np.arange(len(numbers), dtype=np.uint64), threads)
         self.special = self._special(thread, np.repeat(numbers, threads))
         self.shared = OwnMemory(len(numbers), program.shared_size, "shared")
+        self.races = Races(len(self.shared.bytes))
+        self.barriers = np.zeros(len(numbers), np.int64)
         self.local = OwnMemory(self.lanes, program.local_size, "local")
         self.carry: Array = np.zeros(1, bool)
         self.copies: list[access.Copy] = []
@@ -178,7 +181,11 @@ class Run:
             if space in ("global", "const"):
                 return self.memory.load(addresses, width, count)
             memory, owners = self._own(space, threads)
-            return memory.load(owners, addresses, width, count)
+            found = memory.load(owners, addresses, width, count)
+            if space == "shared":
+                first, warp, now = self._who(threads, addresses)
+                self.races.load(first, width * count, warp, now, addresses)
+            return found
         except Fault as fault:
             raise self._at(threads, fault) from None
 
@@ -188,9 +195,21 @@ class Run:
                 self.memory.store(addresses, values)
                 return
             memory, owners = self._own(space, threads)
+            if space == "shared":
+                width, count = values.dtype.itemsize, values.shape[1]
+                same = (memory.load(owners, addresses, width, count) == values).all(1)
+                first, warp, now = self._who(threads, addresses)
+                self.races.store(first, width * count, warp, now, addresses, same)
             memory.store(owners, addresses, values)
         except Fault as fault:
             raise self._at(threads, fault) from None
+
+    def _who(self, threads: Array | None, addresses: Array) -> tuple[Array, Array, Array]:
+        """Of accesses to shared memory: the first bytes, the warps, the barriers that their programs have passed."""
+        threads = np.arange(self.lanes) if threads is None else threads
+        owners = self.owner[threads].astype(np.int64)
+        first = owners * self.shared.stride + addresses.astype(np.int64)
+        return first, threads // warps.WARP, self.barriers[owners]
 
     def _own(self, space: str, threads: Array | None) -> tuple[OwnMemory, Array]:
         """Shared or local memory, and the owners of these threads' part of it."""
@@ -292,6 +311,7 @@ class Run:
         free = np.repeat(arrived, self.threads) & everyone
         if not free.any():
             return
+        self.barriers = self.barriers + free.reshape(-1, self.threads).any(1)
         for at, mask in list(self.waiting.items()):
             if (mask & free).any():
                 _add(places, at, mask & free)
