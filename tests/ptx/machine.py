@@ -331,7 +331,7 @@ def launch(
     parameters: Mapping[str, Array],
     memory: HostMemory,
 ) -> Counter[str]:
-    """Run all programs of a grid; the executions of each opcode, counted by thread."""
+    """Run all programs of a grid; the executions of each opcode, by thread, whether a predicate holds or not."""
     counted: Counter[str] = Counter()
     together = max(1, LANES_TOGETHER // threads)
     total = grid[0] * grid[1] * grid[2]
