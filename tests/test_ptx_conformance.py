@@ -41,6 +41,7 @@ def _interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 seen = dots.seen  # the tiles that are used
+points = front.points
 
 test_operation = interpreter.test_operation
 test_special_values = interpreter.test_special_values
