@@ -64,14 +64,16 @@ lint: $(DEV_STAMP)
 types: $(DEV_STAMP)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# Triton's interpreter is chosen when triton is first imported, so its tests have processes of their own.
+# Whether Triton interprets or compiles is chosen when it is first imported, so these tests have processes of their own.
 test: lint types
 	TRITON_INTERPRET=1 $(PYTEST) -m "not slow" tests/test_triton_*.py
-	$(PYTEST) -m "not slow" --ignore-glob='tests/test_triton_*.py'
+	TRITON_INTERPRET=0 $(PYTEST) -m "not slow" tests/test_ptx_*.py
+	$(PYTEST) -m "not slow" --ignore-glob='tests/test_triton_*.py' --ignore-glob='tests/test_ptx_*.py'
 
 test-all: lint types
 	TRITON_INTERPRET=1 $(PYTEST) tests/test_triton_*.py
-	$(PYTEST) --ignore-glob='tests/test_triton_*.py'
+	TRITON_INTERPRET=0 $(PYTEST) tests/test_ptx_*.py
+	$(PYTEST) --ignore-glob='tests/test_triton_*.py' --ignore-glob='tests/test_ptx_*.py'
 
 test-gpu: $(DEV_STAMP)
 	TRITON_INTERPRET=0 $(BIN)/pytest -q -rs -m "not slow" tests/gpu

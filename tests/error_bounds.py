@@ -69,8 +69,8 @@ def _estimate(node: Expr, args: list[Estimate], precision: Precision, is_root: b
         error = special(node, out, args, precision)
     else:
         error = _at_corners(function, out, args)
-    if node.name == "to_index" and args[0].value.dtype.kind == "f":  # beyond 64 bits: not defined
-        error = np.where(np.abs(args[0].value) < 2.0**62, error, 2**62)
+    if node.name == "to_index" and args[0].value.dtype.kind == "f":  # beyond 64 bits: any number of 64 bits
+        error = np.where(np.abs(args[0].value) < 2.0**62, error, 2.0**64)
     if out.dtype.kind in "bi":
         return Estimate(out, error)
     lost = rounding(out, _units(node.name), precision)

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..backends.triton import compile as triton_compile
+from ..backends.triton.launch import OPTIONS
 from ..errors import DtypeError, UnsupportedError, message
 
 INSTALL = "pip install 'pairfuse[gpu]'"
@@ -103,7 +104,7 @@ def failure(device: Any) -> Failure | None:
         with torch.cuda.device(device):
             x = torch.arange(16, dtype=torch.float32, device=device)
             y = torch.zeros_like(x)
-            triton_compile.run_text(PROBE)["kernel"][(1,)](x, y, SIZE=16)
+            triton_compile.run_text(PROBE)["kernel"][(1,)](x, y, SIZE=16, **OPTIONS)
             right = bool((y.cpu() == torch.arange(16) * 2.0 + 1.0).all())
     except Exception as error:  # of torch, Triton, the driver, the C compiler: all of them mean that it does not work
         return explain(f"{type(error).__name__}: {error}", capability)
