@@ -47,8 +47,8 @@ REGISTERS = {
 }
 REGISTERS_90 = {"gaussian64": 136, "gaussian128": 168, "logsumexp64": 168, "argmin128": 176, "neighbours64": 232}
 # Bytes that may be spilled. The assembler itself gives the merge of a list 80 registers of 255; it runs once per row
-# and part. The two registers of gradient784 are kept over the loops that multiply.
-SPILLED = {("neighbours64", "merge"): 8, ("gradient784", "kernel"): 8}
+# and part.
+SPILLED = {("neighbours64", "merge"): 8}
 # Shared memory of a processor: programs take a part of it.
 SHARED = {80: 163 * 1024, 90: 227 * 1024}
 

@@ -175,7 +175,7 @@ def test_a_wide_sum_evaluates_its_formula_once() -> None:
     tile = choose(source, Sizes(4096, 4096), 0, 0, 132)
     text = emit_kernel(source, tile)
     main = text[text.index("def kernel") :]
-    loop = main[main.index("for first in") :]
+    loop = main[main.index("for first in") : main.index("if whole < stop")]
     # three products of halves; six of parts, and again where the tile is computed without matrix units
     assert loop.count("multiply(") == 3 + 6 + 6
     assert "% 1" in main  # one block of components

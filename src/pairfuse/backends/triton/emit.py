@@ -140,17 +140,17 @@ class TritonEmitter:
         if source.name == "field":
             scalars = self.source.scalars_here(UNROLL_FOLD)
             return self.source(scalars.at(self.kernel.definition(source), d))
-        return self.source.let(f"tl.load({self._address(source, d)}).to({self.plan.real})")
+        return self.source.let(f"{self._loaded(source, d)}.to({self.plan.real})")
 
-    def stored(self, vector: Expr, d: int | Expr, there: str) -> str:
-        """A component of a field that is an input, in the type in which it is stored; 0 where it is not `there`."""
-        return self.source.let(f"tl.load({self._address(self.kernel.definition(vector), d)}, {there}, other=0.0)")
+    def stored(self, vector: Expr, d: int | Expr) -> str:
+        """A component of a field that is an input, in the type in which it is stored."""
+        return self.source.let(self._loaded(self.kernel.definition(vector), d))
 
-    def _address(self, source: Expr, d: int | Expr) -> str:
+    def _loaded(self, source: Expr, d: int | Expr) -> str:
         slot, axis = source.param("slot"), source.param("axis")
         component = f"{d} * c{slot}" if isinstance(d, int) else f"{self.source(d)} * c{slot}"
         place = "tl.zeros((1, 1), tl.int32)" if axis == "p" else f"{self._line_of(axis)} * s{slot}"
-        return f"p{slot} + {place} + {component}"
+        return f"tl.load(p{slot} + {place} + {component})"
 
     def number(self, name: str, line: str) -> str:
         """The number of a row or column in the whole problem, of which a streamed launch sees a chunk (launch.py)."""
@@ -235,7 +235,10 @@ class TritonEmitter:
                 self.source.hoist(component, 0)
 
     def _columns(self, update: Callable[[], None], flush: Callable[[], None]) -> None:
-        """The loops over the columns of this part, whose starts are of the same type as the column numbers."""
+        """The loops over the columns of this part: whole tiles, then the last one, whose columns are masked.
+
+        The starts of both loops are of the same type as the column numbers.
+        """
         s, index = self.source, self.plan.index
         if self.tile.listed:
             with s.block("for interval in range(tl.load(entry + 2), tl.load(entry + 3)):"):
@@ -251,39 +254,19 @@ class TritonEmitter:
         self._tiles_between(update, flush)
 
     def _tiles_between(self, update: Callable[[], None], flush: Callable[[], None]) -> None:
-        """The tiles of the columns from `start` to `stop`.
-
-        Whole tiles, then the last one, whose columns are masked. Tiles of matrix units are long texts, which Triton
-        would compile twice as long: they have one loop, in which the last tile takes another branch where it matters.
-        """
+        """The tiles of the columns from `start` to `stop`."""
         s = self.source
-        end = "stop" if self.plan.multiplies else "whole"
-        if end == "whole":
-            s.line("whole = start + (stop - start) // BN * BN")
-        self.masked = self.plan.multiplies
+        s.line("whole = start + (stop - start) // BN * BN")
         chunk = f"BN * {self.tile.flush}"
-        with s.block(f"for chunk in range(start, {end}, {chunk}):"):
-            with s.block(f"for first in range(chunk, tl.minimum(chunk + {chunk}, {end}), BN):"):
+        with s.block(f"for chunk in range(start, whole, {chunk}):"):
+            with s.block(f"for first in range(chunk, tl.minimum(chunk + {chunk}, whole), BN):"):
                 self._tile("first", update)
             flush()
-        if end == "whole":
-            with s.block("if whole < stop:"):
-                self.masked = True
-                self._tile("whole", update)
-                self.masked = False
-                flush()
-
-    def counted(self, block: str, other: str) -> str:
-        """A block of pairs, with `other` in the columns that do not count."""
-        s, columns = self.source, self.columns
-        if not self.masked:
-            return block
-        if columns.prefix or not self.plan.multiplies:
-            return s.let(f"tl.where({columns.valid}, {block}, {other})")
-        name = s.let(block)
-        with s.block(f"if {self.first} + BN > stop:"):
-            s.line(f"{name} = tl.where({self.first} + tl.arange(0, BN)[None, :] < stop, {name}, {other})")
-        return name
+        with s.block("if whole < stop:"):
+            self.masked = True
+            self._tile("whole", update)
+            self.masked = False
+            flush()
 
     def _tile(self, first: str, update: Callable[[], None]) -> None:
         """The steps of a tile. Products that are not exact enough somewhere in it are left, and its pairs computed."""
@@ -311,10 +294,11 @@ class TritonEmitter:
         whole, self.columns = self.columns, Columns(str(NEAR_COLUMNS), "near_")
         scopes, s.scopes = s.scopes, [*s.scopes[:known], {}]
         self.differences = True
-        with s.block(f"for near in range({first}, tl.minimum({first} + BN, stop), {NEAR_COLUMNS}):"):
+        end = f"tl.minimum({first} + BN, stop)" if self.masked else f"{first} + BN"
+        with s.block(f"for near in range({first}, {end}, {NEAR_COLUMNS}):"):
             self._number_columns("near")
             update()
-        self.columns, s.scopes, self.first, self.differences = whole, scopes, first, False
+        self.columns, s.scopes, self.differences = whole, scopes, False
 
     def _number_columns(self, first: str) -> None:
         """The columns of a tile, along its second axis; where matrices are multiplied, along the first one, too."""

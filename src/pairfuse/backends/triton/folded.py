@@ -75,7 +75,8 @@ class FoldedStates:
         """A fold of the columns of the tile that count."""
         s = self.source
         full = f"tl.broadcast_to({block}, {self.emitter.columns.pairs})"
-        full = self.emitter.counted(full, NEUTRAL[fold])
+        if self.emitter.masked:
+            full = f"tl.where({self.emitter.columns.valid}, {full}, {NEUTRAL[fold]})"
         return s.let(f"tl.{fold}({full}, 1, keep_dims=True)")
 
     def _replace(self, names: dict[Expr, str], new: tuple[Expr, ...], products: bool = False) -> None:
@@ -102,7 +103,8 @@ class FoldedStates:
         s, e, wide = self.source, self.emitter, self.plan.wide
         assert wide is not None
         left = s(e.scalars.at(summand(value, old, wide, e.term_leaves[wide.term]), 0))
-        left = s.let(e.counted(f"tl.broadcast_to({left}, {e.columns.pairs})", "0.0"))
+        left = f"tl.broadcast_to({left}, {e.columns.pairs})"
+        left = s.let(f"tl.where({e.columns.valid}, {left}, 0.0)" if e.masked else left)
         if wide.pair is None:
             return s.let(f"{name} + {self._product(left)}")
         if e.differences:
@@ -139,13 +141,18 @@ class FoldedStates:
         """The vectors of the columns of this tile: blocks (columns, components), zeros beyond the last column."""
         s, e, wide = self.source, self.emitter, self.plan.wide
         assert wide is not None
-        there = f"tl.broadcast_to({e.columns.down} < stop, ({e.columns.size}, {self.plan.block}))"
-        prepared = e.dots.operand_of_sum("parts")
-        if prepared is not None:
-            first = self._place_of(prepared, e.columns.down_inside)
-            return [s.let(f"tl.load({name} + {first}, {there}, other=0.0)") for name in prepared.arrays][:parts]
+        shape = f"({e.columns.size}, {self.plan.block})"
         with e.seen(DOWN):
-            return [e.stored(wide.right, self._component(wide.right.dim), there)]
+            prepared = e.dots.operand_of_sum("parts")
+            if prepared is None:
+                found = [e.stored(wide.right, self._component(wide.right.dim))]
+            else:
+                first = self._place_of(prepared, e.columns.down_inside)
+                found = [s.let(f"tl.load({name} + {first})") for name in prepared.arrays][:parts]
+            if e.masked:
+                there = f"tl.broadcast_to({e.columns.down} < stop, {shape})"
+                found = [s.let(f"tl.where({there}, {x}, 0.0)") for x in found]
+        return found
 
     def _place_of(self, operand: Operand, line: str) -> str:
         """Where the components of this program stand in the arrays of an operand."""

@@ -30,8 +30,8 @@ def take_best(emitter: TritonEmitter, names: dict[Expr, str]) -> None:
     if e.plan.by_row:
         # a thread holds few rows of a tile: the best of each row costs one comparison per pair, and decides
         full = f"tl.broadcast_to({term}, {e.columns.pairs})"
+        block = f"tl.where({e.columns.valid}, {full}, {worst})" if e.masked else full
         with s.scope():
-            block = e.counted(full, worst)
             s.bind(first, s.let(f"tl.{which}({block}, 1, keep_dims=True)"))
             condition = e.some_pair(of_tile=False)
     else:

@@ -165,12 +165,12 @@ MATRIX_UNITS = re.compile(r"\b(HMMA|HGMMA|DMMA)\b")
 
 
 def _loop(code: list[str]) -> int:
-    """Instructions of the loop over the column tiles: that which multiplies matrices, or the longest innermost one."""
+    """Instructions of the loop over the column tiles: that which multiplies matrices, or else loads the columns."""
     labels = {line.rstrip(":"): k for k, line in enumerate(code) if line.endswith(":")}
     found: list[tuple[int, int]] = []
     for k, line in enumerate(code):
         target = re.search(r"BRA.*`\((\.L\w+)\)", line)
-        if target and labels.get(target[1], k) < k:
+        if target and labels.get(target[1], k) < k and not _is_aside(code, k):
             found.append((labels[target[1]], k))
 
     def own(loop: tuple[int, int]) -> list[str]:
@@ -179,5 +179,12 @@ def _loop(code: list[str]) -> int:
         return [code[k] for k in range(loop[0], loop[1] + 1) if k not in inside and not code[k].endswith(":")]
 
     multiplying = [x for x in found if any(MATRIX_UNITS.search(line) for line in own(x))]
-    innermost = [x for x in found if not any(x[0] < y[0] and y[1] < x[1] for y in found)]
+    loading = [x for x in found if any(" LDG" in line for line in own(x))]
+    innermost = [x for x in loading if not any(x[0] < y[0] and y[1] < x[1] for y in loading)]
     return max((len(own(x)) for x in multiplying or innermost), default=0)
+
+
+def _is_aside(code: list[str], branch: int) -> bool:
+    """Does the branch return from code that stands aside, for warps whose threads have parted? It ends no loop."""
+    start = next((k for k in range(branch - 1, -1, -1) if re.search(r"\*/\s+(BRA|EXIT|RET)", code[k])), 0)
+    return any("COLLECTIVE" in line for line in code[start:branch])

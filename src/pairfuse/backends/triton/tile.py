@@ -224,8 +224,6 @@ def _matrix_shape(kernel: Kernel, dots: str, longest: int, capability: int) -> t
     short = longest <= SHORT_OPERANDS
     if wide is None:
         block, _ = component_block(kernel)
-        if capability < WARPGROUPS and kernel.machine.guard is not None:
-            return 32, 64, 4
         room = capability >= WARPGROUPS or (short and block == 1)
         return 64, 64 if room else 32, 4
     if wide.pair is not None:
