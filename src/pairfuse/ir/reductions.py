@@ -262,7 +262,7 @@ def _softmax_machine(dims: tuple[int, ...], largest: float, normalised: bool) ->
         merge=merge,
         finalize=finalize,
         fold="max",
-        guard=lambda s, f: f > s[0] + SLACK,
+        guard=lambda s, f: f - s[0] > SLACK,
         revise=revise,
     )
 

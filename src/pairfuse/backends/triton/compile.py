@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import CompileError, DeviceMemoryError, message
-from .interpreter import Library, any_pair, fold_columns, multiply, not_all_positive
+from .interpreter import STAND_INS
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,7 @@ def load(source: str) -> Binary:
     """Make generated source callable. Triton reads it again through `linecache`, so it needs no file."""
     module = run_text(source)
     if interpreting():
-        module["libdevice"] = Library()
-        module["fold_columns"] = fold_columns
-        module["any_pair"] = any_pair
-        module["not_all_positive"] = not_all_positive
-        module["multiply"] = multiply
+        module |= STAND_INS
     prepare = {name: f for name, f in module.items() if name.startswith(("prepare", "centre"))}
     return Binary(module["kernel"], module.get("merge"), prepare)
 

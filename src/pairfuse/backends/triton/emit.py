@@ -63,13 +63,33 @@ def any_pair(x):
 
 
 @triton.jit
-def _least(x, y):
+def _least_or_nan(x, y):
     return tl.minimum(x, y, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
 def not_all_positive(x):
-    return ~(tl.reduce(x, None, _least) > 0.0)
+    return ~(tl.reduce(x, None, _least_or_nan) > 0.0)
+
+
+@triton.jit
+def _lesser(x, y):
+    return tl.minimum(x, y)
+
+
+@triton.jit
+def least(x):
+    return tl.reduce(x, None, _lesser)
+
+
+@triton.jit
+def _larger(x, y):
+    return tl.maximum(x, y)
+
+
+@triton.jit
+def largest(x):
+    return tl.reduce(x, None, _larger)
 
 
 @triton.jit
@@ -331,17 +351,3 @@ class TritonEmitter:
     def bind(self, names: dict[Expr, str]) -> None:
         for key, name in names.items():
             self.source.bind(key, name)
-
-    def some_pair(self, term: Expr | None = None, of_tile: bool = True) -> str:
-        """A scalar: does the guard hold for some pair of the tile?
-
-        The guard of a folded block holds for a row when it holds for one of its terms: `fold` is the extremum that the
-        guard compares. `term`: what the guard is asked about, if not the first term; of_tile: are its values of pairs?
-        """
-        assert self.machine.guard is not None
-        guard = self.machine.guard(self.state_leaves, self.term_leaves[0] if term is None else term)
-        names = " | ".join(self.source(self.scalars.at(guard, d)) for d in range(guard.dim))
-        if term is not None or not of_tile:
-            return f"any_pair({names})"
-        # columns beyond the last one, which repeat it, may hold what the costly step finds not to count
-        return f"any_pair(tl.broadcast_to({names}, {self.columns.pairs}))"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ...ir.expr import Expr, leaf
 from ...lower.scalar import loop_var
+from .guards import some_row
 from .operands import Operand, parts_of_sum
 from .plan import COMPONENT_LOOP, DOWN, ONE, WIDE_LOOP
 from .wide import place, summand
@@ -64,7 +65,7 @@ class FoldedStates:
                 term = s(e.scalars.at(e.term_leaves[0], d))
                 s.bind(e.scalars.at(self.best, d), self._fold(machine.fold, term))
             with s.scope():
-                condition = e.some_pair(self.best)
+                condition = some_row(e, self.best)
                 with s.block(f"if {condition}:"):
                     self._replace(names, machine.revise(e.state_leaves, self.best, e.column_leaf))
         s.fold = self._fold

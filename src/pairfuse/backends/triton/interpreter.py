@@ -72,6 +72,16 @@ def not_all_positive(block: Any) -> bool:
     return not bool((block.handle.data > 0).all())
 
 
+def least(block: Any) -> float:
+    """Stands for a fold of numbers to the least; NaN is passed by."""
+    return float(np.fmin.reduce(block.handle.data, axis=None))
+
+
+def largest(block: Any) -> float:
+    """The same for the largest."""
+    return float(np.fmax.reduce(block.handle.data, axis=None))
+
+
 def multiply(x: Any, y: Any, acc: Any) -> Any:
     """Stands for `tl.dot`, which the interpreter does not compute for bfloat16."""
     tl = importlib.import_module("triton.language")
@@ -87,3 +97,15 @@ def _block(data: Any, scalar: Any) -> Any:
     data = np.ascontiguousarray(data)
     kind = tl.block_type(scalar, list(data.shape)) if data.ndim else scalar
     return tl.tensor(handle(data, scalar), kind)
+
+
+# By the names that they replace in a module of generated source.
+STAND_INS: dict[str, Any] = {
+    "libdevice": Library(),
+    "fold_columns": fold_columns,
+    "any_pair": any_pair,
+    "not_all_positive": not_all_positive,
+    "least": least,
+    "largest": largest,
+    "multiply": multiply,
+}

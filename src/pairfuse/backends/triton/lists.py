@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...ir.expr import Expr
+from .guards import some_pair, some_row
 
 if TYPE_CHECKING:
     from .emit import TritonEmitter
@@ -33,10 +34,10 @@ def take_best(emitter: TritonEmitter, names: dict[Expr, str]) -> None:
         block = f"tl.where({e.columns.valid}, {full}, {worst})" if e.masked else full
         with s.scope():
             s.bind(first, s.let(f"tl.{which}({block}, 1, keep_dims=True)"))
-            condition = e.some_pair(of_tile=False)
+            condition = some_row(e)
     else:
         with s.scope():
-            condition = e.some_pair()
+            condition = some_pair(e)
     with s.block(f"if {condition}:"):
         full = s.let(f"tl.broadcast_to({term}, {e.columns.pairs})")
         seen = f"({full} == {full})" + (f" & {e.columns.valid}" if e.masked else "")
@@ -51,7 +52,7 @@ def take_best(emitter: TritonEmitter, names: dict[Expr, str]) -> None:
             with s.scope():
                 e.bind(names)
                 s.bind(first, best)
-                s.line(f"{going} = {e.some_pair(of_tile=False)}")
+                s.line(f"{going} = {some_row(e)}")
 
         search()
         with s.block(f"while {going}:"):

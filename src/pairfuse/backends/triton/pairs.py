@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...ir.expr import Expr
+from .guards import some_pair
 
 if TYPE_CHECKING:
     from .emit import TritonEmitter
@@ -43,7 +44,7 @@ class PairStates:
             self._replace(names, machine.revise(e.state_leaves, first, e.column_leaf))
         elif machine.revise is not None:
             with self.source.scope():
-                condition = e.some_pair()
+                condition = some_pair(e)
                 with self.source.block(f"if {condition}:"):
                     self._replace(names, machine.revise(e.state_leaves, first, e.column_leaf))
         self._replace(names, machine.update(e.state_leaves, e.term_leaves, e.column_leaf))
