@@ -164,6 +164,18 @@ def test_all_sizes_and_axes(name: str, dim: int, monkeypatch: pytest.MonkeyPatch
         check(sample(rng, name, dtype, dim if name not in LISTS else min(dim, 3), m, n, over, "none"), "triton")
 
 
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_of_which_a_thread_holds_several_columns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns that are adjacent numbers, and vectors that are apart; one warp, twice as many columns as threads."""
+    use_tile(monkeypatch, 4, 64, warps=1)
+    rng = seeded(name, "threads")
+    for dim in (1, 3):
+        f = -call("sqdist", input_(0, "i", dim), input_(1, "j", dim))
+        p = problem(name, f, over=str(rng.choice(["i", "j"])), K=3)
+        m, n = (6, 150) if p.over == "j" else (150, 6)
+        check(draw_case(rng, p, m, n, layouts=["plain"]), "triton")
+
+
 @pytest.mark.parametrize("over", "ij")
 def test_every_layout(over: str) -> None:
     rng = seeded(over, "triton")

@@ -22,7 +22,7 @@ from typing import Any
 os.environ["TRITON_INTERPRET"] = "0"  # read when triton is first imported: here it is to compile
 
 from pairfuse.backends.triton.offline import reports
-from pairfuse.backends.triton.tile import Tile, choose, component_block, widened
+from pairfuse.backends.triton.tile import Tile, choose, component_block, is_list, widened
 from pairfuse.ir.expr import Expr, call, index, input_
 from pairfuse.ir.ops import TABLE  # noqa: F401
 from pairfuse.lower.kernel import Kernel
@@ -87,6 +87,8 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
     m, n = (options.rows, COLUMNS) if problem.over == "j" else (COLUMNS, options.rows)
     tile = choose(kernel, Sizes(m, n), 0, 3 * COLUMNS, PROCESSORS, types, options.capability)
     tile = changed(tile, kernel, options)
+    if is_list(kernel) and not tile.dots:  # launch.py stores the columns by component
+        tile = dataclasses.replace(tile, columns="adjacent")
     found = reports(kernel, tile, options.capability, options.storage or None)
     pairs = tile.rows * tile.cols / (32 * tile.warps)
     costs = {k: dataclasses.asdict(r) for k, r in found.items()}

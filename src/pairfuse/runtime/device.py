@@ -22,7 +22,15 @@ import numpy as np
 
 from ..backends import reference
 from ..backends.triton import compile as triton_compile
-from ..backends.triton.launch import batch_of, by_component, largest_offset, moved_inputs, prepare, shared
+from ..backends.triton.launch import (
+    batch_of,
+    by_component,
+    largest_offset,
+    moved_inputs,
+    prepare,
+    shared,
+    with_columns,
+)
 from ..backends.triton.listed import choose_listed, tables
 from ..backends.triton.tile import Tile, choose
 from ..dtypes import PRECISIONS, STORED
@@ -185,9 +193,9 @@ def tile_for(found: GpuProgram, tensors: Sequence[Any], sizes: Sizes, device: An
     types = tuple(str(t.dtype).removeprefix("torch.") for t in tensors)
     select = choose_tile if sizes.ranges is None else choose_listed
     tile = select(found.kernel, sizes, len(batch.lengths), far, processors(device), types, probe.generation(device))
-    if sizes.ranges is not None:
-        return tile
-    return tile if device.type == "cpu" else tiles.tuned(tile, problem, sizes, device, processors(device))
+    if sizes.ranges is None and device.type != "cpu":
+        tile = tiles.tuned(tile, problem, sizes, device, processors(device))
+    return with_columns(tile, found.kernel, tensors)
 
 
 _tables_made: WeakKeyDictionary[Blocks, dict[Any, tuple[Any, ...]]] = WeakKeyDictionary()

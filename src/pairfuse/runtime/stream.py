@@ -148,7 +148,8 @@ class Streamed:
         shapes = [x.part(largest) for x in self.inputs]
         meta = [self.torch.empty(p.shape, dtype=p.dtype, device="meta") for p in shapes]
         of = local if self.sizes.ranges is None else replace(self.sizes, batch=local.batch)
-        chosen = tile(self._seen(meta, local), of)
+        seen, moved = self._seen(meta, local), moved_inputs(self.found.kernel, meta, local)
+        chosen = tile([by_component(t) if k in moved else t for k, t in enumerate(seen)], of)
         return widened(chosen, self.found.kernel) if max(self.sizes.M, self.sizes.N) >= FIRST_WIDE else chosen
 
     def empty(self, what: str, shape: tuple[int, ...], kind: Any) -> Any:

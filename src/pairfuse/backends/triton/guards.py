@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...ir.expr import Expr
-from .tile import UNROLL_FOLD
 
 if TYPE_CHECKING:
     from .emit import TritonEmitter
@@ -37,15 +36,9 @@ def _guards(emitter: TritonEmitter, term: Expr | None = None) -> list[Expr]:
 
 
 def _folds_by_thread(emitter: TritonEmitter) -> bool:
-    """Does a thread hold several columns of each row: one in every so many as there are threads?
-
-    So it does unless a column is one number, which neighbouring threads load together with the next ones.
-    """
-    tile, problem = emitter.tile, emitter.problem
-    threads = 32 * tile.warps
-    columns = [v.dim for v in problem.inputs if v.param("axis") == problem.over]
-    whole = tile.cols % threads == 0 and tile.cols > threads
-    return emitter.plan.takes_best and whole and not tile.dots and all(1 < d <= UNROLL_FOLD for d in columns)
+    """Does a thread hold several columns of each row, and is it known which?"""
+    tile, threads = emitter.tile, 32 * emitter.tile.warps
+    return bool(tile.columns) and emitter.plan.takes_best and tile.cols % threads == 0 and tile.cols > threads
 
 
 def _of_folded(emitter: TritonEmitter) -> str:
@@ -53,8 +46,11 @@ def _of_folded(emitter: TritonEmitter) -> str:
     s, threads = emitter.source, 32 * emitter.tile.warps
     first = emitter.scalars.at(emitter.term_leaves[0], 0)
     block = f"tl.broadcast_to({s(first)}, {emitter.columns.pairs})"
+    shape, axis = (f"(BM, BN // {threads}, {threads})", 1)
+    if emitter.tile.columns == "adjacent":
+        shape, axis = (f"(BM, {threads}, BN // {threads})", 2)
     with s.scope():
-        s.bind(first, s.let(f"tl.{emitter.machine.fold}(tl.reshape({block}, (BM, BN // {threads}, {threads})), 1)"))
+        s.bind(first, s.let(f"tl.{emitter.machine.fold}(tl.reshape({block}, {shape}), {axis})"))
         return some_row(emitter)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...lower.kernel import Kernel
@@ -17,7 +17,7 @@ from ...lower.problem import Problem, Sizes
 from .compile import Binary, failure_text, full, refused
 from .operands import inputs_of
 from .preparation import Preparation, preparation
-from .tile import UNROLL_FOLD, Tile, component_block, dots_of, long_folds, parts_of
+from .tile import UNROLL_FOLD, Tile, component_block, dots_of, is_list, long_folds, parts_of
 from .wide import wide_of
 
 # What Triton would otherwise choose by itself, differently from version to version: a product and a sum may become one
@@ -27,16 +27,23 @@ OPTIONS = {"enable_fp_fusion": True}
 
 # Below this number of columns, neighbouring lanes may as well read numbers that are far apart.
 TRANSPOSED_COLUMNS = 1024
+# The same in pairs, for the short vectors of lists: a kernel of so many takes some 20 microseconds, the copy 5.
+TRANSPOSED_PAIRS = 2**26
+# Lines of copies by component are a multiple of this: so each component begins where 16 bytes are loaded at once.
+PADDED_LINES = 16
 
 
 def moved_inputs(kernel: Kernel, tensors: Sequence[Any], sizes: Sizes) -> tuple[int, ...]:
-    """Which inputs are copied before the launch: the long vectors of the columns, to be stored by component.
+    """Which inputs are copied before the launch: vectors of the columns, to be stored by component.
 
     The lanes of a warp hold neighbouring columns: so they read neighbouring numbers. The copy costs as much as reading
-    the tensor a few times, and every program reads all of it.
+    the tensor a few times, and every program reads all of it. Worth it are long vectors, and those of lists, where few
+    rows share what is loaded.
     """
     problem = kernel.problem
-    if sizes.along(problem.over) < TRANSPOSED_COLUMNS or not long_folds(kernel):
+    if sizes.along(problem.over) < TRANSPOSED_COLUMNS:
+        return ()
+    if not long_folds(kernel) and not (is_list(kernel) and sizes.M * sizes.N >= TRANSPOSED_PAIRS):
         return ()
     if dots_of(kernel, [str(t.dtype).removeprefix("torch.") for t in tensors]):
         return ()  # matrix units read row after row
@@ -44,15 +51,34 @@ def moved_inputs(kernel: Kernel, tensors: Sequence[Any], sizes: Sizes) -> tuple[
     multiplied = inputs_of(kernel, wide.right) if wide is not None else ()
     return tuple(
         k
-        for k, (t, v) in enumerate(zip(tensors, problem.inputs, strict=True))
-        if v.param("axis") == problem.over and v.dim > UNROLL_FOLD and t.stride(-1) == 1 and 0 not in t.stride()
-        if k not in multiplied
+        for k, t in enumerate(tensors)
+        if moves(kernel, k) and t.stride(-1) == 1 and 0 not in t.stride() and k not in multiplied
     )
+
+
+def moves(kernel: Kernel, slot: int) -> bool:
+    """Is an input a vector of the columns that is copied in large problems without matrix units?"""
+    leaf = kernel.problem.inputs[slot]
+    shortest = UNROLL_FOLD + 1 if long_folds(kernel) else 2
+    return leaf.param("axis") == kernel.problem.over and leaf.dim >= shortest
 
 
 def by_component(tensor: Any) -> Any:
     """The tensor, stored component after component."""
-    return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
+    *batch, lines, dim = tensor.shape
+    room = tensor.new_empty((*batch, dim, -(-lines // PADDED_LINES) * PADDED_LINES))[..., :lines]
+    return room.copy_(tensor.transpose(-1, -2)).transpose(-1, -2)
+
+
+def with_columns(tile: Tile, kernel: Kernel, tensors: Sequence[Any]) -> Tile:
+    """The tile of lists, told how the threads of a program share the columns (`Tile.columns`)."""
+    problem = kernel.problem
+    if tile.dots or not is_list(kernel):
+        return tile
+    steps = [t.stride(-2) for t, v in zip(tensors, problem.inputs, strict=True) if v.param("axis") == problem.over]
+    if steps and all(s == 1 for s in steps) and tile.batch_rank == 0:
+        return replace(tile, columns="adjacent")
+    return replace(tile, columns="apart") if all(s > 1 for s in steps) else tile
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from typing import Any
 from ...lower.kernel import Kernel
 from .compile import run_text
 from .emit import emit_kernel
-from .launch import OPTIONS
+from .launch import OPTIONS, moves
 from .operands import LINES, SAMPLE, operands
 from .preparation import WARPS
-from .tile import UNROLL_FOLD, Tile, long_folds
+from .tile import Tile, is_list, long_folds
 from .wide import wide_of
 
 POINTERS = {"float32": "*fp32", "float64": "*fp64", "float16": "*fp16", "bfloat16": "*bf16"}
@@ -46,7 +46,7 @@ class Report:
 def reports(kernel: Kernel, tile: Tile, capability: int, storage: str | None = None) -> dict[str, Report]:
     """The cost of all functions of the module. `storage`: type of the arrays, if not the problem's."""
     module = run_text(emit_kernel(kernel, tile))
-    multiples = frozenset(f"s{k}" for k, v in enumerate(kernel.problem.inputs) if v.dim % 16 == 0)
+    multiples = _multiples(kernel, tile)
     found = {
         "kernel": _report(
             module["kernel"], _signature(kernel, tile, storage), _constants(kernel, tile), tile, capability, multiples
@@ -89,19 +89,33 @@ def _signature(kernel: Kernel, tile: Tile, storage: str | None) -> dict[str, str
 
 
 def _constants(kernel: Kernel, tile: Tile) -> dict[str, int]:
-    """Compile-time arguments: the components of the arrays are adjacent, or the rows where launch.py transposes.
+    """Compile-time arguments: the components of the arrays are adjacent, or the lines where launch.py copies them.
 
     A loop over components that reads columns row after row takes 199 registers (D=64 by differences) instead of 168: a
     figure that is of no kernel, because launch.py stores these columns by component.
     """
     found = {"BM": tile.rows, "BN": tile.cols}
     for k, v in enumerate(kernel.problem.inputs):
-        plain = not tile.dots and wide_of(kernel) is None
-        moved = plain and long_folds(kernel) and v.param("axis") == kernel.problem.over and v.dim > UNROLL_FOLD
-        found[f"s{k}" if moved else f"c{k}"] = 1
+        found[f"s{k}" if _is_moved(kernel, tile, k) else f"c{k}"] = 1
         if v.dim == 1:
             found |= {f"s{k}": 1, f"c{k}": 1}
     return found
+
+
+def _is_moved(kernel: Kernel, tile: Tile, slot: int) -> bool:
+    """Is an input stored by component, in a problem of many pairs?"""
+    plain = not tile.dots and wide_of(kernel) is None
+    return plain and (long_folds(kernel) or is_list(kernel)) and moves(kernel, slot)
+
+
+def _multiples(kernel: Kernel, tile: Tile) -> frozenset[str]:
+    """Numbers that are multiples of 16."""
+    inputs = enumerate(kernel.problem.inputs)
+    return frozenset(
+        f"c{k}" if _is_moved(kernel, tile, k) else f"s{k}"
+        for k, v in inputs
+        if v.dim % 16 == 0 or _is_moved(kernel, tile, k)
+    )
 
 
 def _report(

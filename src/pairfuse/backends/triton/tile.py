@@ -72,6 +72,8 @@ class Tile:
     stages       column tiles whose operands are in shared memory: one is multiplied, the others are on their way
     carried      do the columns come in chunks, one launch after the other, that read and keep the states of the rows?
     listed       are rows, and the intervals of columns that they visit, read from tables (listed.py)?
+    columns      how the threads of a program share the columns of the tile: "adjacent" ones, where neighbouring numbers
+                 are loaded at once; "apart", one in every so many as there are threads; "" where it is not known
     """
 
     rows: int
@@ -86,6 +88,7 @@ class Tile:
     stages: int = 2
     carried: bool = False
     listed: bool = False
+    columns: str = ""
 
 
 def is_list(kernel: Kernel) -> bool:
