@@ -15,6 +15,7 @@ import test_triton_front as front
 import test_triton_interpreter as interpreter
 import test_triton_ranges as ranges
 import test_triton_stream as stream
+import test_triton_stream_ranges as stream_ranges
 from interpreted import use_tile
 from ptx.use import as_device, compiled_in, needs_compiler
 
@@ -65,3 +66,9 @@ test_row_and_column_numbers_are_those_of_the_whole = stream.test_row_and_column_
 test_long_vectors_in_tiles = stream.test_long_vectors_in_tiles
 test_matrix_units_in_tiles = stream.test_matrix_units_in_tiles
 test_derivatives_of_first_and_second_order = front.test_derivatives_of_first_and_second_order
+
+
+@pytest.mark.parametrize("name", stream_ranges.NAMES)
+def test_every_reduction_of_ranges_in_tiles(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranges.small_tiles(monkeypatch, 4, 16)
+    stream_ranges.test_every_reduction(name)

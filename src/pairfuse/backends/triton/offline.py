@@ -12,7 +12,7 @@ import re
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,30 +43,80 @@ class Report:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One function of a module, and what Triton is told of its arguments.
+
+    signature    types of the run-time arguments, by name
+    constants    values of the compile-time arguments
+    multiples    numbers that are multiples of 16, which Triton sees at a launch, too
+    """
+
+    function: Any
+    signature: dict[str, str]
+    constants: dict[str, int]
+    warps: int
+    stages: int
+    multiples: frozenset[str] = frozenset()
+
+    @property
+    def source(self) -> Any:
+        """The function as Triton's compiler takes it."""
+        compiler, names = importlib.import_module("triton.compiler"), self.function.arg_names
+        order = [n for n in names if n in self.signature or n in self.constants]
+        full = {n: "constexpr" if n in self.constants else self.signature[n] for n in order}
+        # as torch allocates arrays: Triton finds out at a launch
+        aligned = [["tt.divisibility", 16]]
+        attributes = {(k,): aligned for k, n in enumerate(order) if full[n].startswith("*") or n in self.multiples}
+        constants = {n: self.constants[n] for n in order if n in self.constants}
+        return compiler.ASTSource(fn=self.function, signature=full, constexprs=constants, attrs=attributes)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"num_warps": self.warps, "num_stages": self.stages, **OPTIONS}
+
+
 def reports(kernel: Kernel, tile: Tile, capability: int, storage: str | None = None) -> dict[str, Report]:
     """The cost of all functions of the module. `storage`: type of the arrays, if not the problem's."""
+    return {name: _report(f, capability) for name, f in _functions(kernel, tile, storage).items()}
+
+
+def trace(kernel: Kernel, tile: Tile, capability: int) -> None:
+    """Let Triton read all functions of the module, and raise what it says of them; nothing is compiled."""
+    backend = importlib.import_module("triton.compiler.compiler").make_backend(_target(capability))
+    libtriton = importlib.import_module("triton._C.libtriton")
+    for f in _functions(kernel, tile, None).values():
+        context = libtriton.ir.context()
+        libtriton.ir.load_dialects(context)
+        backend.load_dialects(context)
+        options = backend.parse_options(f.options)
+        generators, modules = backend.get_codegen_implementation(options), backend.get_module_map()
+        f.source.make_ir(_target(capability), options, generators, modules, context)
+
+
+def _functions(kernel: Kernel, tile: Tile, storage: str | None) -> dict[str, Function]:
+    """All functions of the module, by name."""
     module = run_text(emit_kernel(kernel, tile))
-    multiples = _multiples(kernel, tile)
-    found = {
-        "kernel": _report(
-            module["kernel"], _signature(kernel, tile, storage), _constants(kernel, tile), tile, capability, multiples
-        )
-    }
+    signature, constants = _signature(kernel, tile, storage), _constants(kernel, tile)
+    own = Function(module["kernel"], signature, constants, tile.warps, tile.stages, _multiples(kernel, tile))
+    found = {"kernel": own}
     if "merge" in module:
-        signature = {n: t for n, t in _signature(kernel, tile, storage).items() if n.startswith("out") or n in MERGE}
-        found["merge"] = _report(module["merge"], signature, {"BM": tile.rows}, tile, capability)
+        merged = {n: t for n, t in signature.items() if n.startswith("out") or n in MERGE}
+        found["merge"] = Function(module["merge"], merged, {"BM": tile.rows}, tile.warps, tile.stages)
+    prepared = signature | {f"middle{k.number}": "*fp32" for k in operands(kernel, tile)} | {"n_lines": "i32"}
+    prepared |= {f"steps{r}": "i32" for r in range(tile.batch_rank)}
     for o in operands(kernel, tile):
         for name, block in ((f"centre{o.number}", SAMPLE), (f"prepare{o.number}", LINES)):
             if name in module:
-                signature, constants = _signature(kernel, tile, storage), _constants(kernel, tile)
-                signature |= {f"middle{k.number}": "*fp32" for k in operands(kernel, tile)} | {"n_lines": "i32"}
-                signature |= {f"steps{r}": "i32" for r in range(tile.batch_rank)}
-                own = replace(tile, warps=WARPS)
-                found[name] = _report(module[name], signature, constants | {"BM": block}, own, capability)
+                found[name] = Function(module[name], prepared, constants | {"BM": block}, WARPS, tile.stages)
     return found
 
 
 MERGE = ("state", "kept", "row_blocks", "parts")
+
+
+def _target(capability: int) -> Any:
+    return importlib.import_module("triton.backends.compiler").GPUTarget("cuda", capability, 32)
 
 
 def _signature(kernel: Kernel, tile: Tile, storage: str | None) -> dict[str, str]:
@@ -118,28 +168,11 @@ def _multiples(kernel: Kernel, tile: Tile) -> frozenset[str]:
     )
 
 
-def _report(
-    function: Any,
-    signature: dict[str, str],
-    constants: dict[str, int],
-    tile: Tile,
-    capability: int,
-    multiples: frozenset[str] = frozenset(),
-) -> Report:
-    """The cost of one function. `multiples`: numbers that are multiples of 16, which Triton sees at a launch, too."""
-    triton, compiler = importlib.import_module("triton"), importlib.import_module("triton.compiler")
-    gpu = importlib.import_module("triton.backends.compiler").GPUTarget
-    order = [n for n in function.arg_names if n in signature or n in constants]
-    full = {n: "constexpr" if n in constants else signature[n] for n in order}
-    # as torch allocates arrays: Triton finds out at a launch
-    aligned = [["tt.divisibility", 16]]
-    attributes = {(k,): aligned for k, n in enumerate(order) if full[n].startswith("*") or n in multiples}
-    constants = {n: constants[n] for n in order if n in constants}
-    source = compiler.ASTSource(fn=function, signature=full, constexprs=constants, attrs=attributes)
-    target = gpu("cuda", capability, 32)
+def _report(function: Function, capability: int) -> Report:
+    """The cost of one function."""
+    triton = importlib.import_module("triton")
     start = time.perf_counter()
-    options = {"num_warps": tile.warps, "num_stages": tile.stages, **OPTIONS}
-    compiled: Any = triton.compile(source, target=target, options=options)
+    compiled: Any = triton.compile(function.source, target=_target(capability), options=function.options)
     seconds = time.perf_counter() - start
     registers, spilled, code = _assembled(compiled.asm["ptx"], capability)
     return Report(registers, spilled, compiled.metadata.shared, len(code), _loop(code), round(seconds, 2))
