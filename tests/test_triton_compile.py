@@ -39,7 +39,7 @@ WIDE = "product attention"
 REGISTERS = {
     "gaussian": 144,
     "gradient": 136,
-    "logsumexp": 136,
+    "logsumexp": 168,
     "argmin": 168,
     "neighbours": 192,
     "numbers": 136,
