@@ -172,7 +172,7 @@ def choose(
     longest = max((n.args[0].dim for n in contractions(*kernel.terms)), default=0) if dots else 1
     if matrices:
         rows, cols, warps = _matrix_shape(kernel, dots, longest, capability)
-        most = 64 if wide_of(kernel) is not None else 128 if longest > SHORT_OPERANDS else 256
+        most = 64 if wide_of(kernel) is not None else 128 if longest > SHORT_OPERANDS or is_list(kernel) else 256
     else:
         rows, cols, warps = shape_without_matrices(kernel)
         most = 1024
