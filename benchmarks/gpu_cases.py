@@ -201,6 +201,10 @@ CASES = (
         "value-gradient-d3", "Gaussian sum and gradient, D=3", _points(M, M, 3, (M, 1)), 1e12, value_and_gradient,
         _of_gradient,
     ),
+    GpuCase(
+        "value-gradient-d64", "Gaussian sum and gradient, D=64", _points(L, L, 64, (L, 1)), 4e10, value_and_gradient,
+        _of_gradient,
+    ),
     GpuCase("sinkhorn-d3", "Sinkhorn step, D=3", _points(M, M, 3, (M, 1)), 1e12, sinkhorn, _of_sinkhorn),
     GpuCase("sinkhorn-d64", "Sinkhorn step, D=64", _points(L, L, 64, (L, 1)), 4e10, sinkhorn, _of_sinkhorn),
     GpuCase(
