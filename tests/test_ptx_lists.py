@@ -49,7 +49,10 @@ def nearest(d: int, over: str = "j") -> Problem:
     return problem("Kmin_argKmin", call("sqdist", input_(0, "i", d), input_(1, "j", d)), over=over, K=5)
 
 
-@pytest.mark.parametrize(("d", "batch", "expected"), [(3, "none", "apart"), (1, "none", "adjacent"), (1, "mixed", "")])
+SHARED = [(3, "none", "apart"), (1, "none", "adjacent"), (1, "mixed", "apart")]
+
+
+@pytest.mark.parametrize(("d", "batch", "expected"), SHARED)
 def test_small_problems(d: int, batch: str, expected: str, shared: list[str]) -> None:
     """Points as they are stored: vectors one after the other, numbers side by side, or numbers of several batches."""
     m, n = (37, 1100) if batch == "none" else (5, 300)

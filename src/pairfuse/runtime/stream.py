@@ -124,7 +124,8 @@ class Streamed:
         self.inputs = [input_of(t, a, self.problem.kept) for t, a in zip(tensors, axes, strict=True)]
         self.channels = [self._channel(role, largest) for role in ("fixed", "row", "column")]
         local = self.local_sizes(largest)
-        self.tile = replace(self._chosen(tile, largest, local), carried=True)
+        chosen = self._chosen(tile, largest, local)
+        self.tile = replace(chosen, carried=True, columns="apart" if chosen.columns else "")
         blocks = sizes.blocks(self.problem.over)
         self.visits = None if blocks is None else Visits(blocks)
         self.steps = list(steps.steps() if self.visits is None else steps.steps(self.visits.any))

@@ -76,9 +76,11 @@ def with_columns(tile: Tile, kernel: Kernel, tensors: Sequence[Any]) -> Tile:
     if tile.dots or not is_list(kernel):
         return tile
     steps = [t.stride(-2) for t, v in zip(tensors, problem.inputs, strict=True) if v.param("axis") == problem.over]
-    if steps and all(s == 1 for s in steps) and tile.batch_rank == 0:
-        return replace(tile, columns="adjacent")
-    return replace(tile, columns="apart") if all(s > 1 for s in steps) else tile
+    # Triton loads neighbouring numbers at once where it knows that a tile begins at a multiple of 16 bytes
+    aligned = tile.batch_rank == 0 and not tile.listed and not tile.carried
+    if not aligned or all(s > 1 for s in steps):
+        return replace(tile, columns="apart")
+    return replace(tile, columns="adjacent") if all(s == 1 for s in steps) else tile
 
 
 @dataclass(frozen=True, slots=True)
