@@ -58,6 +58,9 @@ test_lists_of_all_lengths = interpreter.test_lists_of_all_lengths
 test_long_vectors = interpreter.test_long_vectors
 test_folds_inside_of_long_vectors = interpreter.test_folds_inside_of_long_vectors
 
+test_reductions_of_contracted_terms = dots.test_reductions_of_contracted_terms
+test_wide_sums = dots.test_wide_sums
+
 test_every_reduction_of_ranges = ranges.test_every_reduction
 test_reduction_in_tiles = stream.test_reduction_in_tiles
 test_few_rows_in_tiles = stream.test_few_rows_in_tiles
