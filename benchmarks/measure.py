@@ -29,15 +29,30 @@ THREAD_VARIABLES = ("PAIRFUSE_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "O
 
 
 class Engine:
-    """A worker process, seen from the driver."""
+    """A worker process, seen from the driver.
 
-    def __init__(self, name: str, threads: int, peers_python: Path) -> None:
+    `sources` and `cache`: the folder that a build of ours is imported from, if not the installed one, and its kernels'.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        peers_python: Path = PEERS_PYTHON,
+        sources: Path | None = None,
+        cache: Path | None = None,
+    ) -> None:
         self.name = name
+        environment = {variable: str(threads) for variable in THREAD_VARIABLES}
+        if sources is not None:
+            environment["PYTHONPATH"] = str(sources)
+        if cache is not None:
+            environment["PAIRFUSE_CACHE_FOLDER"] = str(cache)
         python = str(peers_python) if name == "keops" else sys.executable
         self.process = subprocess.Popen(
             [python, "-m", "benchmarks.worker", name, str(threads)],
             cwd=ROOT,
-            env=os.environ | {variable: str(threads) for variable in THREAD_VARIABLES},
+            env=os.environ | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

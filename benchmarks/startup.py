@@ -26,22 +26,23 @@ from pathlib import Path
 CACHE_VARIABLES = {"pairfuse": "PAIRFUSE_CACHE_FOLDER", "pykeops": "KEOPS_CACHE_FOLDER"}
 
 
-def measure(package: str, python: str, repeats: int) -> dict[str, float]:
-    """Medians over ``repeats`` empty cache folders."""
+def measure(package: str, python: str, repeats: int, sources: Path | None = None) -> dict[str, float]:
+    """Medians over ``repeats`` empty cache folders; ``sources``: where to import from, if not the installed package."""
     runs = []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
-            new = child(package, python, folder)
-            cached = child(package, python, folder)
+            new = child(package, python, folder, sources)
+            cached = child(package, python, folder, sources)
             runs.append(new | {"disk_first": cached["first"], "disk_further": cached["further"]})
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
-def child(package: str, python: str, folder: str) -> dict[str, float]:
+def child(package: str, python: str, folder: str, sources: Path | None) -> dict[str, float]:
     """One fresh process with ``folder`` as its disk cache."""
+    environment = {CACHE_VARIABLES[package]: folder} | ({"PYTHONPATH": str(sources)} if sources else {})
     finished = subprocess.run(
         [python, str(Path(__file__)), package],
-        env=os.environ | {CACHE_VARIABLES[package]: folder},
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
