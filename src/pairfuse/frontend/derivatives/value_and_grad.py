@@ -24,6 +24,7 @@ from ...runtime import arrays
 from ..base import Binding, Bindings, Lazy
 from ..deferred import Task, perform
 from ..evaluate import Settings, check_sizes, computed_in, evaluate, host_value, sizes_of
+from ..integers import as_real, resolved
 from ..messages import describe, describe_value, differentiable_instead
 from ..reduce import VECTOR, axes_of, compact, joined, over_of, problem_of
 from ..reductions import Axes, Reductions, record_of
@@ -220,11 +221,13 @@ def _run(asked: Asked, settings: Settings, x: Lazy, other: Lazy | None = None) -
     if unused is not None:
         exprs, slots = unused
     used = tuple(bindings[s] for s in slots)
-    problem = _problem(asked, exprs, space, settings)
-    check_sizes(problem, space)
-    g = _cotangent(asked, problem, space)
     chosen = {s for t in asked.targets for s in t.slots}
     wanted = tuple(s in chosen for s in slots)
+    exprs = tuple(as_real(e, frozenset(k for k, want in enumerate(wanted) if want)) for e in exprs)
+    problem = _problem(asked, exprs, space, settings)
+    check_sizes(problem, space)
+    problem, used, space = resolved(problem, used, space)
+    g = _cotangent(asked, problem, space)
     compute = _by_torch if space.library == arrays.TORCH else _on_host
     value, parts = compute(problem, used, space, settings, g, wanted)
     by_slot = dict(zip(slots, parts, strict=True))
