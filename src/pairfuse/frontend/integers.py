@@ -13,7 +13,7 @@ from ..errors import DtypeError, message
 from ..ir.expr import LARGEST, Expr, rebuild, whole
 from ..lower.integers import DIGIT, HELD, Whole, concerned, of_type, resolve, unseen
 from ..lower.problem import Problem
-from ..runtime import arrays, integers
+from ..runtime import integers
 from .base import Binding, Bindings
 from .messages import describe_value
 from .space import Space
@@ -80,7 +80,7 @@ def _rounded(problem: Problem, x: Any, d: Whole | None) -> DtypeError:
             f"{problem.reduction}: the formula uses integers as real numbers, and {problem.dtype} would round them.",
             [
                 f"x: {describe_value(x)}, up to {largest}",
-                f"{problem.dtype} holds integers up to 2^{HELD[problem.dtype]}",
+                f"{problem.dtype} holds the integers up to 2^{HELD[problem.dtype]}",
             ],
             (
                 "give the other arrays as float64; or convert x yourself, to accept the rounding."

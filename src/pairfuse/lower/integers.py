@@ -69,6 +69,7 @@ def concerned(problem: Problem) -> bool:
     return any(n.name in ("whole", "const") or n.name in ARITHMETIC for n in nodes)
 
 
+@lru_cache(maxsize=4096)
 def resolve(problem: Problem, data: tuple[Whole | None, ...], sizes: tuple[int, int], pinned: bool) -> Resolved:
     """The problem on real inputs.
 

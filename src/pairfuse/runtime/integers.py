@@ -39,12 +39,10 @@ def bounds(x: Any) -> Bounds | None:
         return min(x), max(x)
     if isinstance(x, np.ndarray):
         return _extremes(x)
-    x = _innermost(x.detach())
+    x = _innermost(x)
     if x is None:
         return None
-    if x.is_cpu:
-        return _extremes(x.resolve_neg().numpy())
-    return _on_gpu(x)
+    return _extremes(x.numpy()) if x.is_cpu else _on_gpu(x)
 
 
 def _extremes(x: np.ndarray) -> Bounds:
