@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pairfuse
 from pairfuse import numpy as pn
 from pairfuse.errors import DtypeError, FormulaError
 from pairfuse.frontend.integers import as_real
@@ -224,7 +223,7 @@ def test_rounding_raises_beside_float32() -> None:
     with pytest.raises(DtypeError, match="float64 would round them"):
         Vi(HASHES[:, None]).min(dim=0)
     with pytest.raises(DtypeError, match="float32 would round them"):
-        LazyTensor(np.ones((2, 3, 1), np.float32)[:, :1]) @ np.array([16777217])
+        _ = LazyTensor(np.ones((2, 1, 1), np.float32)) @ np.array([16777217])
 
 
 def test_rounding_widens_without_real_arrays() -> None:
@@ -244,11 +243,12 @@ def test_derivatives_beside_integers() -> None:
     """Integers have no derivatives of their own, and do not disturb those of the others."""
     torch = pytest.importorskip("torch")
     from pairfuse.torch import LazyTensor as Torch
+    from pairfuse.torch import where
 
     ids, x = torch.from_numpy(IDS), torch.linspace(0, 1, 3)[:, None].requires_grad_()
     same = Torch(ids[:, None, None]) == Torch(ids[None, :, None])
     distance = (Torch(x[:, None]) - Torch(x[None] + 1)) ** 2
-    pairfuse.torch.where(same, distance, 0).sum(dim=1).sum().backward()
+    where(same, distance, 0).sum(dim=1).sum().backward()
     assert x.grad is not None
     dense = torch.linspace(0, 1, 3, dtype=torch.float64)[:, None].requires_grad_()
     ((ids[:, None] == ids) * (dense - dense.T - 1) ** 2).sum().backward()
@@ -259,6 +259,17 @@ def test_derivatives_with_respect_to_integers() -> None:
     """They are taken for real numbers."""
     x, y = Vi(np.array([[1], [2]])), Vj(np.array([[0], [3]]))
     assert ((x - y) ** 2).grad(x, 1).sum(dim=1).ravel().tolist() == [-2, 2]
+    torch = pytest.importorskip("torch")
+    import pairfuse.torch as pt
+
+    for ids in (IDS, torch.from_numpy(IDS)):
+        z = np.ones((3, 1), np.float32) if ids is IDS else torch.ones(3, 1)
+        face = pn if ids is IDS else pt
+        masked = face.where(face.Vi(ids[:, None]) == face.Vj(ids[:, None]), face.Vj(z) ** 2, 0)
+        value, (first, second, third) = masked.value_and_grad("sum", dim=1)
+        assert (value.ravel().tolist(), third.ravel().tolist()) == ([1, 1, 1], [2, 2, 2])
+        assert not first.any()
+        assert not second.any()
     value, gradient = ((x - y) ** 2).value_and_grad("sum", dim=1, wrt=x)
     assert value.ravel().tolist() == [5, 5]
     assert gradient.ravel().tolist() == [-2, 2]
@@ -269,6 +280,8 @@ def test_linear_systems() -> None:
     same = Vi(IDS[:, None]) == Vj(IDS[:, None])
     found = pn.where(same, ones("float32"), 0).solve(np.array([2, 4, 6], np.float32), alpha=1.0)
     np.testing.assert_allclose(found, [1, 2, 3], rtol=1e-5)
+    with pytest.raises(DtypeError, match="b holds integers that float32 would round"):
+        pn.where(same, ones("float32"), 0).solve(IDS, alpha=1.0)
 
 
 # ---------------------------------------------------------------------- every way to a reduction

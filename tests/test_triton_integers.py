@@ -1,4 +1,4 @@
-"""Arrays of integers on the Triton backend, by Triton's interpreter: what test_integers.py asks of the CPU's kernels."""
+"""Arrays of integers on the Triton backend, by its interpreter: what test_integers.py asks of the CPU kernels."""
 
 from __future__ import annotations
 

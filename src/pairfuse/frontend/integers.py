@@ -72,6 +72,20 @@ def _whole(x: Any) -> Whole | None:
     return Whole(*found)
 
 
+def held(x: Any, dtype: str) -> bool:
+    """Does the floating type hold the numbers of x, or are they of a floating type themselves?"""
+    d = _whole(x)
+    return d is None or d.bits > 0 or max(d.high, -d.low) <= 1 << HELD[dtype]
+
+
+def check_held(call: str, name: str, x: Any, dtype: str) -> None:
+    """Refuse integers that this type rounds, where they have to be real numbers."""
+    if not held(x, dtype):
+        facts = [f"{name}: {describe_value(x)}", f"{dtype} holds the integers up to 2^{HELD[dtype]}"]
+        hint = f"convert {name} yourself, to accept the rounding."
+        raise DtypeError(message(f"{call}: {name} holds integers that {dtype} would round.", facts, hint))
+
+
 def _rounded(problem: Problem, x: Any, d: Whole | None) -> DtypeError:
     assert d is not None
     largest = d.high if d.high >= -d.low else d.low
@@ -102,10 +116,10 @@ def as_whole(expr: Expr, slots: frozenset[int]) -> Expr:
 
 
 @lru_cache(maxsize=1024)
-def as_real(expr: Expr, slots: frozenset[int]) -> Expr:
-    """The formula with these inputs as real numbers, as their derivatives need them."""
+def as_real(expr: Expr, slots: frozenset[int] | None) -> Expr:
+    """The formula with these inputs, or all, as real numbers, as their derivatives need them."""
 
     def rule(n: Expr) -> Expr:
-        return n.args[0] if n.op.name == "whole" and n.args[0].param("slot") in slots else n
+        return n.args[0] if n.op.name == "whole" and (slots is None or n.args[0].param("slot") in slots) else n
 
     return rebuild((expr,), rule)[0]

@@ -239,9 +239,10 @@ class _Integers:
             return parts[0] if len(parts) == 1 else as_kind(args[0], "real")
         if node.name in COMPARISONS or node.name == "floordiv":
             self._check(node)
-            parts = [self._parts(a) for a in args]
-            if node.name in COMPARISONS and parts[0] and len(parts[0]) == len(parts[1]):
-                return _compared(node.name, *parts)
+            if node.name in COMPARISONS:
+                x, y = (self._parts(a) for a in args)
+                if x and len(x) == len(y):
+                    return _compared(node.name, x, y)
         elif node in self.beyond:
             args = [as_kind(a, "real") if a.kind == "index" else a for a in args]
         return call(node.name, *args, **dict(node.params))

@@ -7,6 +7,7 @@ they cannot be read, as while torch traces; and arrays of digits (lower/integers
 from __future__ import annotations
 
 import sys
+import weakref
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,8 @@ from . import arrays
 
 Bounds = tuple[int, int]
 SHORT = 16  # integers of so many bits are held by every floating type that computes: nobody looks at them
-NOTE = "_pairfuse_bounds"
+MOST_NOTES = 64
+_known: dict[int, tuple[weakref.ref[Any], dict[Any, Any]]] = {}
 
 
 def bits_of(x: Any) -> int:
@@ -61,23 +63,30 @@ def _innermost(x: Any) -> Any:
 def _on_gpu(x: Any) -> Bounds | None:
     """Reading waits for the GPU, so what was read is noted on the tensor until torch changes it."""
     torch = sys.modules["torch"]
-    owner = x if x._base is None else x._base
+    if torch.cuda.is_current_stream_capturing():  # a graph may find other numbers each time it runs
+        return None
+    notes = _notes(x if x._base is None else x._base)
     place = (x.storage_offset(), tuple(x.shape), x.stride())
     version = None if x.is_inference() else x._version
-    known = getattr(owner, NOTE, {}).get(place)
+    known = notes.get(place)
     if known is not None and known[0] == version and version is not None:
         return known[1]
-    if torch.cuda.is_current_stream_capturing():
-        return None
     short = arrays.shortened(x)
     short = short if short.dtype in (torch.int32, torch.int64) else short.to(torch.int64)
-    found = tuple(map(int, torch.stack(torch.aminmax(short)).tolist())) if short.numel() else (0, 0)
-    notes = getattr(owner, NOTE, None)
-    if notes is None:
-        notes = {}
-        setattr(owner, NOTE, notes)
-    notes[place] = (version, found)
-    return found  # pyright: ignore[reportReturnType]
+    low, high = torch.stack(torch.aminmax(short)).tolist() if short.numel() else (0, 0)
+    if len(notes) >= MOST_NOTES:
+        notes.clear()
+    notes[place] = (version, (low, high))
+    return low, high
+
+
+def _notes(owner: Any) -> dict[Any, Any]:
+    """What is known of parts of a tensor, as long as it lives."""
+    key = id(owner)
+    found = _known.get(key)
+    if found is None or found[0]() is not owner:
+        found = _known[key] = (weakref.ref(owner, lambda _: _known.pop(key, None)), {})
+    return found[1]
 
 
 def digits(x: Any, dtype: str, count: int, bits: int) -> Any:

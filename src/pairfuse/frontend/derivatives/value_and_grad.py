@@ -24,7 +24,7 @@ from ...runtime import arrays
 from ..base import Binding, Bindings, Lazy
 from ..deferred import Task, perform
 from ..evaluate import Settings, check_sizes, computed_in, evaluate, host_value, sizes_of
-from ..integers import as_real, resolved
+from ..integers import as_real, held, resolved
 from ..messages import describe, describe_value, differentiable_instead
 from ..reduce import VECTOR, axes_of, compact, joined, over_of, problem_of
 from ..reductions import Axes, Reductions, record_of
@@ -46,7 +46,7 @@ class Asked(NamedTuple):
 
     title   "sum", "mean", "logsumexp" ...
     K       of the reductions that select several terms, else 0
-    targets what to differentiate with respect to; `single`: the user named one thing, not a sequence
+    targets what to differentiate with respect to; `single`: the user named one thing, not a sequence; `every`: nothing
     """
 
     record: Reduction
@@ -56,6 +56,7 @@ class Asked(NamedTuple):
     cotangent: Any
     targets: tuple[Target, ...]
     single: bool
+    every: bool = False
 
 
 class ValueAndGrad(Reductions):
@@ -124,7 +125,7 @@ class ValueAndGrad(Reductions):
         over = _over(self, title, axis, dim)
         bindings = self._bindings if other is None else joined(record.name, self, other)[1]
         targets, single = _targets(self, bindings, wrt)
-        asked = Asked(record, title, over, _places(self, record, K), cotangent, targets, single)
+        asked = Asked(record, title, over, _places(self, record, K), cotangent, targets, single, wrt is None)
         operands = (self,) if other is None else (self, other)
         return perform(Task(CALL, over, partial(_run, asked)), operands, options)
 
@@ -223,6 +224,9 @@ def _run(asked: Asked, settings: Settings, x: Lazy, other: Lazy | None = None) -
     used = tuple(bindings[s] for s in slots)
     chosen = {s for t in asked.targets for s in t.slots}
     wanted = tuple(s in chosen for s in slots)
+    if asked.every:  # integers that are not held as real numbers have no derivative, and are not asked for by name
+        dtype = computed_in(space)
+        wanted = tuple(want and held(b.data, dtype) for want, b in zip(wanted, used, strict=True))
     exprs = tuple(as_real(e, frozenset(k for k, want in enumerate(wanted) if want)) for e in exprs)
     problem = _problem(asked, exprs, space, settings)
     check_sizes(problem, space)

@@ -22,7 +22,7 @@ from ...transform.linear import is_linear
 from ..base import Binding, Lazy, merge, renumbered, variable
 from ..deferred import Task, perform
 from ..evaluate import Settings, check_sizes, computed_in, device_value, dtype_of, gpu_settings, host_value, sizes_of
-from ..integers import as_real, resolved
+from ..integers import as_real, check_held, resolved
 from ..linear import rows_of
 from ..messages import describe, describe_value
 from ..reduce import compact
@@ -220,6 +220,7 @@ def solved(request: Request, settings: Settings, matrix: Lazy, right: Lazy) -> A
     system, bindings = _system(request, settings, matrix, space)
     shape = (*space.batch, space.along(request.over), right._expr.dim)
     b = right._bindings[0].data
+    check_held(CALL, "b", b, system.problem.dtype)
     alpha, start = _alpha(request, space, shape), _start(request, space, shape)
     given = [b, *([] if isinstance(alpha, float) else [alpha]), *[binding.data for binding in bindings]]
     if space.library == arrays.TORCH and (
