@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pairfuse import numpy as pn
 from pairfuse.errors import DtypeError, FormulaError
+from pairfuse.frontend import evaluate
 from pairfuse.frontend.integers import as_real
 from pairfuse.ir.expr import call, input_, leaf_of, toposort, whole
 from pairfuse.ir.ops import TABLE
@@ -259,6 +260,9 @@ def test_derivatives_with_respect_to_integers() -> None:
     """They are taken for real numbers."""
     x, y = Vi(np.array([[1], [2]])), Vj(np.array([[0], [3]]))
     assert ((x - y) ** 2).grad(x, 1).sum(dim=1).ravel().tolist() == [-2, 2]
+    scaled = x * Vi(np.array([[0.5], [0.25]])) + y
+    assert scaled.grad(x, 1).sum(dim=1).ravel().tolist() == [1, 0.5]
+    assert scaled.value_and_grad("sum", dim=1, wrt=x)[1].ravel().tolist() == [1, 0.5]
     torch = pytest.importorskip("torch")
     import pairfuse.torch as pt
 
@@ -313,13 +317,26 @@ def test_every_operation_in_digits() -> None:
 
 def test_torch_compile_vmap_and_make_fx() -> None:
     torch = pytest.importorskip("torch")
+    from pairfuse.torch import Genred, where
     from pairfuse.torch import LazyTensor as Torch
+    from pairfuse.torch import index_j as number
 
     def counts(ids: Any, others: Any) -> Any:
         return (Torch(ids[:, None, None]) == Torch(others[None, :, None])).sum(dim=1)
 
     ids = torch.from_numpy(IDS)
     assert torch.compile(counts, backend="eager", fullgraph=True)(ids, ids).flatten().tolist() == [1, 1, 1]
+
+    def decays(ids: Any, others: Any, x: Any) -> Any:  # with differences, an index, and a variable of real numbers
+        near = (Torch(ids[:, None, None]) - Torch(others[None, :, None])).abs() <= number(3)
+        return where(near, Torch(x[:, None]) ** 2, 0).sum(dim=1)
+
+    x = torch.tensor([[1.0], [2.0], [3.0]])
+    compiled = torch.compile(decays, backend="eager", fullgraph=True)
+    assert compiled(ids, ids, x).flatten().tolist() == decays(ids, ids, x).flatten().tolist() == [3, 8, 18]
+    same = Genred("Abs(x - y) * a", ["x = Vi(1)", "y = Vj(1)", "a = Pm(1)"], "Sum", axis=1)
+    apart = torch.compile(lambda a, b, c: same(a, b, c), backend="eager")
+    assert apart(ids[:, None], ids[:, None], torch.ones(1)).flatten().tolist() == [3, 2, 3]
     both = torch.stack([ids, ids + 1])
     assert torch.func.vmap(counts, (0, None))(both, ids).flatten().tolist() == [1, 1, 1, 1, 1, 0]
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -393,3 +410,31 @@ def test_complex_views_are_not_written_out() -> None:
     pairs = arrays.as_pairs(tensor, "torch")
     assert pairs.stride()[0] == 0
     assert pairs[0].tolist() == [1, -2, 3, 1]
+
+
+def test_small_integers_are_as_fast_as_real_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks and labels make the formulas that real numbers make, and so the same programs."""
+    seen: list[Problem] = []
+
+    def watched(problem: Problem, *args: Any, **options: Any) -> Any:
+        seen.append(problem)
+        return execute(problem, *args, **options)
+
+    monkeypatch.setattr(evaluate, "execute", watched)
+    x, labels = np.linspace(0, 1, 10, dtype=np.float32).reshape(5, 2), np.array([[0], [1], [1], [0], [2]])
+    d = Vi(x).sqdist(Vj(x))
+    formulas: list[Callable[[LazyTensor, LazyTensor], LazyTensor]] = [
+        lambda a, b: pn.where(a == b, d, 0),
+        lambda a, b: pn.where(a, d, 0) * (a != b),
+        lambda a, b: a + b * d - (a - b).abs() * d,
+        lambda a, b: (a**2 - 2 * a * b) * d / (b + 1),
+        lambda a, b: pn.maximum(a, b).clamp(0, 1) * d + pn.where(a > b, a, b) * d,
+        lambda a, b: a % 3 * d + a.sign() * d - a.relu() * d,
+        lambda a, b: (index_i(5) == a) * d,
+    ]
+    for formula in formulas:
+        for dtype in ("int64", "bool", "uint8", "float32"):
+            given = labels.astype(dtype)
+            formula(Vi(given), Vj(given)).sum(dim=1)
+        assert seen[0] == seen[1] == seen[2] == seen[3]
+        seen.clear()

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from ..errors import DtypeError, FormulaError, PairfuseError, message
-from ..ir.expr import Expr, leaf_of, substitute
+from ..ir.expr import Expr, as_real_variables, leaf_of
 from ..transform import calculus
 from .base import Binding, Bindings, Lazy, Mapping, merge, renumbered
 from .messages import describe, operand_facts
@@ -127,7 +127,7 @@ def derivative(name: str, exprs: tuple[Expr, ...], mappings: tuple[Mapping, ...]
     given = [renumbered(e, m) for e, m in zip(exprs, mappings, strict=True)]
     leaf = leaf_of(given[1])
     if leaf is not given[1]:  # integers are taken for real numbers, as derivatives need them
-        given = [substitute(e, {given[1]: leaf}) for e in given]
+        given = list(as_real_variables(given, lambda n: n.args[0] is leaf))
     return function(*given)
 
 

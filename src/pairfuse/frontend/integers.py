@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import DtypeError, message
-from ..ir.expr import LARGEST, Expr, rebuild, whole
+from ..ir.expr import LARGEST, Expr, as_real_variables, rebuild, whole
 from ..lower.integers import DIGIT, HELD, Whole, concerned, of_type, resolve, unseen
 from ..lower.problem import Problem
 from ..runtime import integers
@@ -106,7 +106,7 @@ def _rounded(problem: Problem, x: Any, d: Whole | None) -> DtypeError:
 
 
 @lru_cache(maxsize=1024)
-def as_whole(expr: Expr, slots: frozenset[int]) -> Expr:
+def as_whole(expr: Expr, slots: tuple[int, ...]) -> Expr:
     """The formula with these inputs as variables of integers."""
 
     def rule(n: Expr) -> Expr:
@@ -118,8 +118,4 @@ def as_whole(expr: Expr, slots: frozenset[int]) -> Expr:
 @lru_cache(maxsize=1024)
 def as_real(expr: Expr, slots: frozenset[int] | None) -> Expr:
     """The formula with these inputs, or all, as real numbers, as their derivatives need them."""
-
-    def rule(n: Expr) -> Expr:
-        return n.args[0] if n.op.name == "whole" and (slots is None or n.args[0].param("slot") in slots) else n
-
-    return rebuild((expr,), rule)[0]
+    return as_real_variables((expr,), lambda n: slots is None or n.args[0].param("slot") in slots)[0]

@@ -98,20 +98,20 @@ def _filled(x: L, values: dict[int, Argument]) -> L:
     """x with these values; its space grows by theirs, each along the axis on which the formula uses it."""
     space = x._space._replace(symbols=())
     bindings: list[Binding] = []
-    integral: set[int] = set()
+    integral: list[int] = []
     unused = {s.ind: s.axis for s in x._space.symbols}
     for binding in x._bindings:
         if type(binding.data) is Symbol:
             value = values[binding.data.ind]
             unused.pop(binding.data.ind, None)
             if value.whole:
-                integral.add(len(bindings))
+                integral.append(len(bindings))
             binding = Binding(value.data, binding.axis)
             space = join(space, value.space(binding.axis))
         bindings.append(binding)
     for ind, axis in unused.items():  # an argument that the formula does not mention still has its rows
         space = join(space, values[ind].space(axis))
-    expr = as_whole(x._expr, frozenset(integral)) if integral else x._expr
+    expr = as_whole(x._expr, tuple(integral)) if integral else x._expr
     return x._make(expr, tuple(bindings), space)
 
 

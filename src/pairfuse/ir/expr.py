@@ -357,6 +357,17 @@ def substitute(root: Expr, mapping: Mapping[Expr, Expr]) -> Expr:
     return new[root]
 
 
+def as_real_variables(roots: Iterable[Expr], variables: Callable[[Expr], bool]) -> tuple[Expr, ...]:
+    """The formulas with those variables of integers taken for real numbers for which `variables(node)` holds."""
+
+    def rule(n: Expr) -> Expr:
+        if n.op.name == "to_real" and n.args[0].kind == "real":  # it had been an integer
+            return n.args[0]
+        return n.args[0] if n.op.name == "whole" and variables(n) else n
+
+    return rebuild(roots, rule)
+
+
 def inputs(*roots: Expr) -> list[Expr]:
     """The input leaves below the roots, ordered by slot."""
     found = [n for n in toposort(*roots) if n.op.name == "input"]

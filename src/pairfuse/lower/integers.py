@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..errors import FormulaError, message
-from ..ir.expr import LARGEST, Expr, as_kind, call, const, index, input_, leaf_of, rebuild, toposort
+from ..ir.expr import LARGEST, Expr, as_kind, as_real_variables, call, const, index, input_, leaf_of, toposort
 from ..ir.text import to_text
 from ..transform.expand import expand
 from .index_range import Range, integer_ranges
@@ -123,7 +123,7 @@ def _resolved(problem: Problem, data: tuple[Whole | None, ...], sizes: tuple[int
         return Resolved(problem, digits, rounded, simple=False)
     exact = not beyond and not any(_beyond(*found, held) for found in ranges.values())
     if exact and max(digits, default=0) <= 1 and not _divides(formulas, ranges, variables):
-        new = rebuild(problem.formulas, lambda n: leaf_of(n) if n in variables else n)
+        new = as_real_variables(problem.formulas, variables.__contains__)
         return Resolved(_with(problem, new), (0,) * len(digits))
     if not variables and not beyond:
         return Resolved(problem, digits)

@@ -49,7 +49,9 @@ def bounds(x: Any) -> Bounds | None:
 
 def _extremes(x: np.ndarray) -> Bounds:
     x = arrays.shortened(x)
-    return (int(x.min()), int(x.max())) if x.size else (0, 0)
+    if not x.size:
+        return 0, 0
+    return int(np.minimum.reduce(x, axis=None)), int(np.maximum.reduce(x, axis=None))
 
 
 def _innermost(x: Any) -> Any:
