@@ -25,11 +25,14 @@ from test_reductions_backends import seeded, special_case
 
 from pairfuse.backends.triton import launch
 from pairfuse.backends.triton.tile import Tile, choose, widened
-from pairfuse.ir.expr import Expr, call, index, input_
+from pairfuse.ir.expr import Expr, call, index, input_, whole
 from pairfuse.ir.ops import TABLE
+from pairfuse.lower.integers import unseen
 from pairfuse.lower.kernel import Kernel
 from pairfuse.lower.problem import Problem, Sizes
 from pairfuse.runtime import device, probe
+from pairfuse.runtime.execute import execute
+from pairfuse.runtime.integers import digits
 
 pytestmark = needs_compiler
 
@@ -434,3 +437,18 @@ def test_an_access_beyond_a_tensor_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(device, "prepare", wrong)
     with pytest.raises(MachineError, match="outside of the memory that the kernel was given, 0 bytes after the end"):
         run(case, "triton")
+
+
+# ---------------------------------------------------------------------- integers
+
+
+def test_integers_in_digits() -> None:
+    """Comparisons of digits, and differences in 64 bits."""
+    rng = seeded("integers", "ptx")
+    a, b = (2**40 + rng.integers(0, 4, (n, 1)) for n in (37, 65))
+    x, y = whole(input_(0, "i", 1)), whole(input_(1, "j", 1))
+    p = problem("sum", call("concat", call("to_real", call("eq", x, y)), call("to_real", call("abs", x - y))))
+    p, counts = unseen(p, (64, 64))
+    given = [digits(v, "float32", n, 24) for v, n in zip((a, b), counts, strict=True)]
+    found = execute(p, given, Sizes(37, 65), backend="triton")[0]
+    np.testing.assert_array_equal(found, np.stack([(a == b.T).sum(1), abs(a - b.T).sum(1)], axis=-1))

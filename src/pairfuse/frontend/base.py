@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import PairfuseError
-from ..ir.expr import Expr, I, J, call, index, input_, inputs, rebuild, substitute
+from ..ir.expr import Expr, I, J, call, index, input_, inputs, leaf_of, rebuild, substitute, whole
 from .messages import operation_error
 from .pairs import on_pairs
 from .space import EMPTY, Clash, Space, Symbol, join
@@ -103,7 +103,8 @@ class Lazy:
     @property
     def axis_letter(self) -> str | None:
         """ "i", "j" or "p" when this is a variable, None when it is a formula."""
-        return self._expr.param("axis") if self._expr.op.name == "input" else None
+        leaf = leaf_of(self._expr)
+        return leaf.param("axis") if leaf.op.name == "input" else None
 
     @property
     def _length(self) -> int:
@@ -146,6 +147,11 @@ def renumbered(expr: Expr, mapping: Mapping) -> Expr:
 @lru_cache(maxsize=CACHED_NODES)
 def variable(axis: str, dim: int) -> Expr:
     return input_(0, axis, dim)
+
+
+@lru_cache(maxsize=CACHED_NODES)
+def variable_of_integers(axis: str, dim: int) -> Expr:
+    return whole(input_(0, axis, dim))
 
 
 @lru_cache(maxsize=CACHED_NODES)

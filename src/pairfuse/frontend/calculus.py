@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from ..errors import DtypeError, FormulaError, PairfuseError, message
-from ..ir.expr import Expr
+from ..ir.expr import Expr, as_real_variables, leaf_of
 from ..transform import calculus
 from .base import Binding, Bindings, Lazy, Mapping, merge, renumbered
 from .messages import describe, operand_facts
@@ -124,13 +124,18 @@ class Calculus(Lazy):
 def derivative(name: str, exprs: tuple[Expr, ...], mappings: tuple[Mapping, ...]) -> Expr:
     """The function of this name of transform/calculus.py, of formulas whose inputs are renumbered."""
     function: Callable[..., Expr] = getattr(calculus, name)
-    return function(*[renumbered(e, m) for e, m in zip(exprs, mappings, strict=True)])
+    given = [renumbered(e, m) for e, m in zip(exprs, mappings, strict=True)]
+    leaf = leaf_of(given[1])
+    if leaf is not given[1]:  # integers are taken for real numbers, as derivatives need them
+        given = list(as_real_variables(given, lambda n: n.args[0] is leaf))
+    return function(*given)
 
 
 @lru_cache(maxsize=1024)
 def slot_of(expr: Expr) -> int | None:
     """The number of a variable among the data of its tensor; None for a formula."""
-    return expr.param("slot") if expr.name == "input" else None
+    leaf = leaf_of(expr)
+    return leaf.param("slot") if leaf.name == "input" else None
 
 
 def _without(x: C, gone: Symbol) -> C:

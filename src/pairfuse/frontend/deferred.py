@@ -16,6 +16,7 @@ from ..ir.reductions import REDUCTIONS
 from ..ir.text import to_text
 from .base import Bindings, Lazy, renumbered
 from .evaluate import dtype_of
+from .integers import as_real
 from .options import DEFAULT, deliver, parse
 from .ranges import read
 from .space import Symbol
@@ -222,4 +223,4 @@ def formula_text(x: Lazy) -> str:
         slots = [b.data.ind if type(b.data) is Symbol else next(rest) for b in x._bindings]
         slots.append(next(rest))  # the unknown of a linear system has no binding
         expr = renumbered(expr, tuple(slots))
-    return to_text(expr, separator="; ")
+    return to_text(as_real(expr, None), separator="; ")

@@ -20,6 +20,7 @@ from ..lower.problem import Problem, Sizes
 from ..runtime import arrays
 from ..runtime.execute import execute
 from .base import Binding, Bindings
+from .integers import resolved
 from .space import Space
 
 
@@ -34,6 +35,7 @@ class Settings(NamedTuple):
 def evaluate(problem: Problem, bindings: Bindings, space: Space, settings: Settings) -> tuple[Any, ...]:
     """The visible outputs of the problem."""
     check_sizes(problem, space)
+    problem, bindings, space = resolved(problem, bindings, space)
     if space.library == arrays.TORCH and (
         (arrays.gradients_enabled() and any(map(followed, bindings))) or arrays.transformed()
     ):

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from ..config import config
 from ..dtypes import COMPLEX
 from ..errors import SymbolicError, message
-from ..ir.expr import Expr, const
+from ..ir.expr import Expr, const, leaf_of
 from ..ir.text import parse, to_text
 from ..runtime import arrays
 from . import options
@@ -24,6 +24,7 @@ from .calculus import Calculus
 from .deferred import formula_text, known_data
 from .derivatives.value_and_grad import ValueAndGrad
 from .evaluate import computed_in, dtype_of
+from .integers import resolved
 from .linear import LinearOperator
 from .messages import describe
 from .methods import install
@@ -150,7 +151,7 @@ class LazyTensor(LinearOperator, LinearSystems, Calculus, ValueAndGrad):
     @property
     def ind(self) -> int | None:
         """The number of a symbolic variable, `Vi(ind, dim)`; None for everything else."""
-        data = self._bindings[self._expr.param("slot")].data if self.axis_letter is not None else None
+        data = self._bindings[leaf_of(self._expr).param("slot")].data if self.axis_letter is not None else None
         return data.ind if type(data) is Symbol else None
 
     @property
@@ -257,14 +258,15 @@ class LazyTensor(LinearOperator, LinearSystems, Calculus, ValueAndGrad):
         """
         record = record_of(reduction)
         over = over_of(self, "explain", self.nbatchdims + 1 if dim is None else dim, None)
-        exprs, space = (self._expr,), self._space
+        exprs, bindings, space = (self._expr,), self._bindings, self._space
         if record.arity == 2:
             weight = self._lift(1 if other is None else other)
-            exprs, _, space = joined(record.name, self, weight)
+            exprs, bindings, space = joined(record.name, self, weight)
         if space.is_complex:
             exprs, _ = of_pairs(record.name, exprs, (self,) if record.arity == 1 else (self, weight))
         params = (("K", K),) if "K" in record.params else ()
         problem = problem_of(exprs, record.name, over, computed_in(space), params, config.accuracy)
+        problem = resolved(problem, bindings, space)[0]
         # Loaded on demand: it takes every stage of the compiler along.
         module = importlib.import_module("pairfuse.runtime.explain")
         return module.explain(problem, source=source, machine_code=machine_code)

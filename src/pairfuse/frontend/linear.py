@@ -15,7 +15,7 @@ import numpy as np
 from ..dtypes import COMPLEX
 from ..errors import DtypeError, FormulaError, ShapeError, message
 from ..runtime import arrays
-from .base import Binding, Lazy, transposed, variable
+from .base import Binding, Lazy, transposed, variable, variable_of_integers
 from .complex import ComplexNumbers
 from .deferred import Task, perform
 from .evaluate import Settings, dtype_of
@@ -134,7 +134,8 @@ def rows_of(matrix: Lazy, rows: Any, axis: str, kind: str) -> Lazy:
         is_complex=numbers,
         **size,
     )
-    return matrix._make(variable(axis, index(rows.shape[-1])), (Binding(rows, axis),), space)
+    make = variable_of_integers if dtype == arrays.INTEGER else variable
+    return matrix._make(make(axis, index(rows.shape[-1])), (Binding(rows, axis),), space)
 
 
 def _for_scipy(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]) -> Any:

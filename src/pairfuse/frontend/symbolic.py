@@ -17,6 +17,7 @@ from ..errors import PairfuseError, ShapeError, message
 from ..ir.expr import Expr
 from ..runtime import arrays
 from .base import Binding, Bindings, Lazy, variable
+from .integers import as_whole
 from .messages import describe_value
 from .space import EMPTY, LETTERS, Clash, Space, Symbol, join
 
@@ -80,6 +81,7 @@ class Argument(NamedTuple):
     library: str | None = None
     dtype: str | None = None
     device: str | None = None
+    whole: bool = False
 
     def space(self, axis: str) -> Space:
         """The space of this argument where the formula uses it along `axis`."""
@@ -96,17 +98,21 @@ def _filled(x: L, values: dict[int, Argument]) -> L:
     """x with these values; its space grows by theirs, each along the axis on which the formula uses it."""
     space = x._space._replace(symbols=())
     bindings: list[Binding] = []
+    integral: list[int] = []
     unused = {s.ind: s.axis for s in x._space.symbols}
     for binding in x._bindings:
         if type(binding.data) is Symbol:
             value = values[binding.data.ind]
             unused.pop(binding.data.ind, None)
+            if value.whole:
+                integral.append(len(bindings))
             binding = Binding(value.data, binding.axis)
             space = join(space, value.space(binding.axis))
         bindings.append(binding)
     for ind, axis in unused.items():  # an argument that the formula does not mention still has its rows
         space = join(space, values[ind].space(axis))
-    return x._make(x._expr, tuple(bindings), space)
+    expr = as_whole(x._expr, tuple(integral)) if integral else x._expr
+    return x._make(expr, tuple(bindings), space)
 
 
 def _argument(place: str, symbol: Symbol, value: Any) -> Argument:
@@ -122,14 +128,15 @@ def _argument(place: str, symbol: Symbol, value: Any) -> Argument:
         text = str(cause).partition(": ")[2]
         raise type(cause)(f"{place}: {text}") from None
     device = arrays.device(data, kind)
-    if dtype == arrays.INTEGER:
+    integral = dtype == arrays.INTEGER
+    if integral:
         dtype = None
     if data.ndim == 0 and symbol.axis == "p" and symbol.dim == 1:
         # A single number takes the type of the others, and on the CPU their device, as Python's floats do.
-        return Argument(data.reshape(1), kind, None, None if device == "cpu" else device)
+        return Argument(data.reshape(1), kind, None, None if device == "cpu" else device, integral)
     if data.ndim < (1 if symbol.axis == "p" else 2) or data.shape[-1] != symbol.dim:
         raise _misfit(place, symbol, value)
-    return Argument(data, kind, dtype, device)
+    return Argument(data, kind, dtype, device, integral)
 
 
 def _numbers(place: str, symbol: Symbol, value: Any) -> Argument:

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import DtypeError, ShapeError, message
 from ..ir.expr import Expr, const
 from ..runtime import arrays
-from .base import Binding, Bindings, Lazy, node, variable
+from .base import Binding, Bindings, Lazy, node, variable, variable_of_integers
 from .messages import describe_value
 from .space import EMPTY, Space
 from .symbolic import symbolic
@@ -23,6 +23,7 @@ from .symbolic import symbolic
 Parts = tuple[Expr, Bindings, Space]
 UNITS = {1.0: const(1.0), -1.0: const(-1.0)}
 AXES = {None: None, 0: "i", 1: "j", 2: "p"}
+HELD_BY_FLOAT32 = 1 << 24  # smaller integers of a list are real numbers like the others
 
 
 def parts(x: Any, axis: int | None = None) -> Parts:
@@ -56,6 +57,8 @@ def parts(x: Any, axis: int | None = None) -> Parts:
         return _from_numbers((float(x),))
     if isinstance(x, (list, range)) and x and all(isinstance(v, (Real, np.bool_)) for v in x):
         _parameter_only(x, axis)
+        if all(isinstance(v, Integral) for v in x) and max(map(abs, x)) > HELD_BY_FLOAT32:
+            return variable_of_integers("p", len(x)), (Binding(tuple(map(int, x)), "p"),), EMPTY
         return _from_numbers(tuple(float(v) for v in x))
     numbers: list[Any] = x if isinstance(x, list) else [x]
     if numbers and all(isinstance(v, (Complex, np.bool_)) for v in numbers):
@@ -99,14 +102,12 @@ def _from_array(x: Any, axis: str | None, kind: str) -> Parts:
             raise _needs_rows(x, axis)
         # A single number takes the type of the others, as Python's floats do.
         space = Space(library=kind, device=_device_of_number(x, kind), is_complex=numbers)
-        return _variable("p", x.reshape(1), kind, space)
+        return _variable("p", x.reshape(1), kind, space, dtype)
     shape = tuple(x.shape)
     if shape[-1] == 0:
         raise ShapeError(
             message("LazyTensor(x): the vectors have no component.", f"x: {describe_value(x)}", "drop this variable.")
         )
-    if dtype == arrays.INTEGER:
-        dtype = None
     if rank >= 3:
         axis, data, ni, nj = _unfold(x, axis, shape)
         batch = shape[:-3]
@@ -127,15 +128,17 @@ def _from_array(x: Any, axis: str | None, kind: str) -> Parts:
         if axis in ("i", "j"):
             raise _needs_rows(x, axis)
         axis, data, batch, ni, nj = "p", x, (), None, None
-    space = Space(ni, nj, batch, kind, dtype, device=arrays.device(x, kind))
-    return _variable(axis, data, kind, space._replace(is_complex=True) if numbers else space)
+    real = None if dtype == arrays.INTEGER else dtype
+    space = Space(ni, nj, batch, kind, real, device=arrays.device(x, kind))
+    return _variable(axis, data, kind, space._replace(is_complex=True) if numbers else space, dtype)
 
 
-def _variable(axis: str, data: Any, kind: str, space: Space) -> Parts:
-    """The formula of one input; complex numbers become pairs."""
+def _variable(axis: str, data: Any, kind: str, space: Space, dtype: str | None) -> Parts:
+    """The formula of one input; complex numbers become pairs, integers stay integers."""
     data = arrays.as_pairs(data, kind) if space.is_complex else data
+    make = variable_of_integers if dtype == arrays.INTEGER else variable
     # The length of vectors is part of the formula: where torch traces with sizes that vary, this one is a number.
-    return variable(axis, index(data.shape[-1])), (Binding(data, axis),), space
+    return make(axis, index(data.shape[-1])), (Binding(data, axis),), space
 
 
 def _device_of_number(x: Any, kind: str) -> str | None:

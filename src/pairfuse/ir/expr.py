@@ -233,15 +233,21 @@ def leaf(name: str, kind: str, /, **params: Any) -> Expr:
     return Expr(OPS[name], (), tuple(sorted(params.items())), kind, axes)
 
 
+LAST_WHOLE = 2**53  # from here on not every integer is a float64
+LARGEST = 2**63  # exact integers are below
+
+
 def input_(slot: int, axis: str, dim: int) -> Expr:
     """The variable of slot `slot`: a row of an array indexed by `axis` ("i", "j"), or a parameter ("p")."""
     return leaf("input", "real", slot=slot, axis=axis, dim=dim)
 
 
 def const(value: float | int | bool, kind: str | None = None) -> Expr:
-    """A number known at compile time."""
+    """A number known at compile time; an integer that float64 does not hold, but 64 bits do, stays one."""
     if kind is None:
         kind = "bool" if isinstance(value, bool) else "real"
+        if type(value) is int and abs(value) > LAST_WHOLE and value != float(value) and -LARGEST <= value < LARGEST:
+            kind = "index"
     value = bool(value) if kind == "bool" else int(value) if kind == "index" else float(value)
     return leaf("const", kind, value=value)
 
@@ -249,6 +255,16 @@ def const(value: float | int | bool, kind: str | None = None) -> Expr:
 def index(axis: str) -> Expr:
     """The number of the row ("i") or of the column ("j"): an exact integer."""
     return leaf("index", "index", axis=axis)
+
+
+def whole(variable: Expr) -> Expr:
+    """The variable of an array of integers: exact, until it meets a real number (lower/integers.py)."""
+    return call("whole", variable, bits=64)
+
+
+def leaf_of(expr: Expr) -> Expr:
+    """The input of a variable, of real numbers or of integers; other expressions are returned as they are."""
+    return expr.args[0] if expr.op.name == "whole" else expr
 
 
 # ---------------------------------------------------------------------- calls
@@ -339,6 +355,17 @@ def substitute(root: Expr, mapping: Mapping[Expr, Expr]) -> Expr:
     for node in toposort(root):
         new[node] = mapping[node] if node in mapping else with_args(node, tuple(new[a] for a in node.args))
     return new[root]
+
+
+def as_real_variables(roots: Iterable[Expr], variables: Callable[[Expr], bool]) -> tuple[Expr, ...]:
+    """The formulas with those variables of integers taken for real numbers for which `variables(node)` holds."""
+
+    def rule(n: Expr) -> Expr:
+        if n.op.name == "to_real" and n.args[0].kind == "real":  # it had been an integer
+            return n.args[0]
+        return n.args[0] if n.op.name == "whole" and variables(n) else n
+
+    return rebuild(roots, rule)
 
 
 def inputs(*roots: Expr) -> list[Expr]:

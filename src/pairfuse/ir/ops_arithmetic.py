@@ -85,6 +85,22 @@ elementwise(
     doc="A number truncated to an exact integer.",
 )
 
+register(
+    Op(
+        "whole",
+        1,
+        lambda d, bits: d,
+        params=("bits",),
+        kind="index",
+        ref=lambda x, bits: np.asarray(x).astype(np.int64),
+        partials=lambda out, x, bits: (None,),
+        llvm="to_index",
+        triton="{0}.to(index)",
+        traits=ELEMENTWISE,
+        doc="A number of the user's integers, below 2^bits in absolute value, as an exact integer (lower/integers.py).",
+    )
+)
+
 # ---------------------------------------------------------------------- arithmetic
 
 

@@ -340,7 +340,7 @@ structural(
     _shift_dim,
     params=("group", "fill"),
     kind="same",
-    operands="any",
+    operands=lambda group, fill: "any" if float(fill).is_integer() else "real",
     ref=_shift_ref,
     vjp=_shift_vjp,
     jvp=lambda t, out, x, group, fill: call("shift", t[0], group=group, fill=0.0),

@@ -5,15 +5,17 @@ without a copy, and results in the library of the caller.  torch is never import
 already imported it, so `sys.modules` has it.
 
 Types of numbers.  float32 and float64 are computed as they are, complex64 and complex128 as pairs of them.  Integers
-and truth values are converted to the floating type of the arrays they meet; when no array of the formula is of a
-floating type they become float64 (NumPy) or torch's default type (`torch.get_default_dtype()`).  Other types are
-refused with the conversion to write.
+and truth values are converted to the floating type of the arrays they meet, in digits where it does not hold them
+(lower/integers.py); when no array of the formula is of a floating type they become float64 (NumPy) or torch's default
+type (`torch.get_default_dtype()`).  Other types are refused with the conversion to write.
+
+Along axes where an array repeats its numbers (`expand`, `np.broadcast_to`) they are converted once.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -76,7 +78,7 @@ def under_autocast(x: Any, kind: str) -> Any:
     """The array, or a tensor of 16 bits as float32 under torch.autocast, as for torch's own sums and distances."""
     if kind == NUMPY or x.dtype.itemsize != 2 or not x.is_floating_point():
         return x
-    return x.float() if sys.modules["torch"].is_autocast_enabled(x.device.type) else x
+    return once(x, lambda t: t.float()) if sys.modules["torch"].is_autocast_enabled(x.device.type) else x
 
 
 def is_complex(x: Any, kind: str) -> bool:
@@ -92,8 +94,8 @@ def as_pairs(x: Any, kind: str) -> Any:
     It shares the memory of x where the numbers of the last axis follow each other.
     """
     if kind == TORCH:
-        return sys.modules["torch"].view_as_real(x.resolve_conj().resolve_neg()).flatten(-2)
-    return x[..., None].view(x.real.dtype).reshape(*x.shape[:-1], 2 * x.shape[-1])
+        return once(x, lambda t: sys.modules["torch"].view_as_real(t.resolve_conj().resolve_neg()).flatten(-2), True)
+    return once(x, lambda a: a[..., None].view(x.real.dtype).reshape(*a.shape[:-1], 2 * a.shape[-1]), True)
 
 
 def from_pairs(x: Any, kind: str | None) -> Any:
@@ -125,7 +127,7 @@ def plain(x: Any, kind: str) -> Any:
             )
         # z.conj().imag is a view that torch negates when it is read; torch.compile cannot ask for it, and has none
         negated = not sys.modules["torch"].compiler.is_compiling() and x.is_neg()
-        return x.resolve_neg() if negated else x
+        return once(x, lambda t: t.resolve_neg()) if negated else x
     if type(x) is np.ndarray:
         return x
     masked = sys.modules.get("numpy.ma")
@@ -158,7 +160,7 @@ def on_device(x: Any, dtype: str, device: str) -> Any:
     if x.is_cpu and device != "cpu":  # a number; its copy is pageable, and so it is read before `to` returns
         return x.clone().to(device, kind, non_blocking=True)
     try:
-        return x.to(device, kind)
+        return once(x, lambda t: t.to(device, kind))
     except torch.cuda.OutOfMemoryError:
         pass
     raise memory.shortage(torch, "LazyTensor(x)", f"x as {dtype}", tuple(x.shape), kind, torch.device(device))
@@ -197,8 +199,32 @@ def view(x: Any, dtype: str) -> np.ndarray:
     """The memory of an array as a NumPy array of this type: no copy unless the type or the byte order differs."""
     array = x if isinstance(x, np.ndarray) else _memory(x.detach())
     if array.dtype != dtype or not array.dtype.isnative:
-        return array.astype(dtype)
+        return once(array, lambda a: a.astype(dtype))
     return array
+
+
+def shortened(x: Any, last: bool = False) -> Any:
+    """x with length 1 along the axes on which it repeats its numbers; the last one stays if `last`."""
+    strides = x.strides if isinstance(x, np.ndarray) else x.stride()
+    if 0 not in strides:
+        return x
+    once_each = [slice(0, 1) if s == 0 else slice(None) for s in strides]
+    if last:
+        once_each[-1] = slice(None)
+    return x[tuple(once_each)]
+
+
+def once(x: Any, convert: Callable[[Any], Any], last: bool = False) -> Any:
+    """convert(x), computed once where x repeats its numbers along axes, and repeated as x is.
+
+    `last`: the conversion needs all of the last axis, and may change its length.
+    """
+    short = shortened(x, last)
+    result = convert(short)
+    if short is x:
+        return result
+    shape = (*x.shape[:-1], result.shape[-1] if last else x.shape[-1])
+    return np.broadcast_to(result, shape) if isinstance(result, np.ndarray) else result.expand(shape)
 
 
 def _memory(x: Any) -> np.ndarray:
@@ -206,7 +232,7 @@ def _memory(x: Any) -> np.ndarray:
     try:
         return x.numpy()
     except RuntimeError:  # a tensor that torch keeps as the opposite of its memory: the imaginary part of a conjugate
-        return x.resolve_neg().numpy()
+        return once(x, lambda t: t.resolve_neg()).numpy()
 
 
 def wrap(result: np.ndarray, kind: str | None) -> Any:

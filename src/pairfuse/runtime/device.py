@@ -38,6 +38,7 @@ from ..errors import DtypeError, UnsupportedError, message
 from ..lower.problem import Problem, Sizes
 from ..lower.ranges import Blocks
 from . import memory, probe, stream, tiles
+from .arrays import once
 from .gpu_program import Clock, GpuProgram, Ready, output_kinds, program, programs
 from .queues import queues_of
 
@@ -248,10 +249,14 @@ def from_host(
         if limit is not None and size > limit:
             return streamed(torch, found, tensors, sizes, device, limit, clock)
     moved = [
-        memory.made(torch, problem.reduction, f"input {k}", t, device, lambda t=t: t.to(device, non_blocking=True))
+        memory.made(torch, problem.reduction, f"input {k}", t, device, lambda t=t: _copied(t, device))
         for k, t in enumerate(tensors)
     ]
     return tuple(r.cpu() for r in compute(torch, problem, moved, sizes, device, clock))
+
+
+def _copied(t: Any, device: Any) -> Any:
+    return once(t, lambda short: short.to(device, non_blocking=True))
 
 
 def streamed(

@@ -34,6 +34,7 @@ from ..lower.schedule import Schedule, SizeClass, Target, choose, classify, clas
 from ..transform.expand import expand
 from ..transform.simplify import simplify
 from . import cache, device, threads
+from .arrays import once
 from .debug import debug_observer
 from .progress import Progress
 
@@ -226,7 +227,7 @@ def _aligned(array: np.ndarray) -> np.ndarray:
     """The array, or a copy where its strides are not whole elements (fields of records)."""
     if all(s % array.itemsize == 0 for s in array.strides) and array.flags.aligned:
         return array
-    return np.ascontiguousarray(array)
+    return once(array, np.ascontiguousarray)
 
 
 def _outputs(problem: Problem, dims: Sequence[int], lead: tuple[int, ...], out: np.ndarray | None) -> list[np.ndarray]:

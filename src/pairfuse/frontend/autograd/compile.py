@@ -32,7 +32,8 @@ from ...ir.expr import Expr, index
 from ...ir.text import parse, to_text
 from ...lower.problem import Problem, Sizes
 from ...runtime import arrays
-from .. import base, calculus, evaluate, lazytensor, messages, pairs, reduce, space
+from ...runtime import integers as whole_numbers
+from .. import base, calculus, evaluate, integers, lazytensor, messages, pairs, reduce, space
 from .. import ranges as ranges_module
 from ..base import Binding, Bindings, Mapping
 from ..derivatives import selected_terms
@@ -54,6 +55,7 @@ FOLDED: tuple[Callable[..., Any], ...] = (
     base.node_of_pairs,
     base.renumbered,
     base.variable,
+    base.variable_of_integers,
     base.transposed,
     calculus.derivative,
     calculus.slot_of,
@@ -64,12 +66,14 @@ FOLDED: tuple[Callable[..., Any], ...] = (
     pairs.reduced_pairs,
     selected_terms.with_index,
     evaluate.input_axes,
+    integers.as_whole,
+    integers.unseen,
     torch_function.method_for,
     torch_operator.to_key,
 )
 WORDS_OF_ERRORS = (message, messages.describe, messages.describe_value, messages.operation_error)
 # Caches of functions of sizes, which Dynamo may trace without a warning: they have no effect but to be fast.
-TRACED: tuple[Callable[..., Any], ...] = (space._join, arrays._number_type, genred.reduction_of)
+TRACED: tuple[Callable[..., Any], ...] = (space._join, arrays._number_type, whole_numbers._bits, genred.reduction_of)
 # Where such a run enters what is never traced: the evaluation, and what torch's engine and transforms call.
 RUN_AS_WRITTEN: tuple[Callable[..., Any], ...] = (
     evaluate.evaluate,
@@ -111,6 +115,7 @@ def _read(call: str, given: Any) -> Any:
 
 def _evaluate(problem: Problem, bindings: Bindings, space: Any, settings: Any) -> tuple[Any, ...]:
     evaluate.check_sizes(problem, space)
+    problem, bindings = integers.traced(problem, bindings)
     return autograd.evaluate(problem, bindings, space, settings)
 
 

@@ -60,7 +60,10 @@ def tensor_of(binding: Binding, dtype: str, device: str | None) -> Tensor:
         if device is None or device == "cpu":
             return numbers(binding.data, getattr(torch, dtype))
         return arrays.on_device(binding.data, dtype, device)
-    return binding.data.to(device, getattr(torch, dtype))
+    kind = getattr(torch, dtype)
+    if binding.data.dtype == kind:
+        return binding.data.to(device)
+    return arrays.once(binding.data, lambda t: t.to(device, kind))
 
 
 def numbers(values: tuple[float, ...], dtype: torch.dtype) -> Tensor:

@@ -24,6 +24,7 @@ from ...runtime import arrays
 from ..base import Binding, Bindings, Lazy
 from ..deferred import Task, perform
 from ..evaluate import Settings, check_sizes, computed_in, evaluate, host_value, sizes_of
+from ..integers import as_real, held, resolved
 from ..messages import describe, describe_value, differentiable_instead
 from ..reduce import VECTOR, axes_of, compact, joined, over_of, problem_of
 from ..reductions import Axes, Reductions, record_of
@@ -45,7 +46,7 @@ class Asked(NamedTuple):
 
     title   "sum", "mean", "logsumexp" ...
     K       of the reductions that select several terms, else 0
-    targets what to differentiate with respect to; `single`: the user named one thing, not a sequence
+    targets what to differentiate with respect to; `single`: the user named one thing, not a sequence; `every`: nothing
     """
 
     record: Reduction
@@ -55,6 +56,7 @@ class Asked(NamedTuple):
     cotangent: Any
     targets: tuple[Target, ...]
     single: bool
+    every: bool = False
 
 
 class ValueAndGrad(Reductions):
@@ -123,7 +125,7 @@ class ValueAndGrad(Reductions):
         over = _over(self, title, axis, dim)
         bindings = self._bindings if other is None else joined(record.name, self, other)[1]
         targets, single = _targets(self, bindings, wrt)
-        asked = Asked(record, title, over, _places(self, record, K), cotangent, targets, single)
+        asked = Asked(record, title, over, _places(self, record, K), cotangent, targets, single, wrt is None)
         operands = (self,) if other is None else (self, other)
         return perform(Task(CALL, over, partial(_run, asked)), operands, options)
 
@@ -220,11 +222,16 @@ def _run(asked: Asked, settings: Settings, x: Lazy, other: Lazy | None = None) -
     if unused is not None:
         exprs, slots = unused
     used = tuple(bindings[s] for s in slots)
-    problem = _problem(asked, exprs, space, settings)
-    check_sizes(problem, space)
-    g = _cotangent(asked, problem, space)
     chosen = {s for t in asked.targets for s in t.slots}
     wanted = tuple(s in chosen for s in slots)
+    if asked.every:  # integers that are not held as real numbers have no derivative, and are not asked for by name
+        dtype = computed_in(space)
+        wanted = tuple(want and held(b.data, dtype) for want, b in zip(wanted, used, strict=True))
+    exprs = tuple(as_real(e, frozenset(k for k, want in enumerate(wanted) if want)) for e in exprs)
+    problem = _problem(asked, exprs, space, settings)
+    check_sizes(problem, space)
+    problem, used, space = resolved(problem, used, space)
+    g = _cotangent(asked, problem, space)
     compute = _by_torch if space.library == arrays.TORCH else _on_host
     value, parts = compute(problem, used, space, settings, g, wanted)
     by_slot = dict(zip(slots, parts, strict=True))

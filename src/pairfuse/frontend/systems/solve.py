@@ -16,12 +16,13 @@ import numpy as np
 
 from ...config import config
 from ...errors import DtypeError, FormulaError, PairfuseError, ShapeError, UnsupportedError, message
-from ...ir.expr import input_
+from ...ir.expr import input_, leaf_of
 from ...runtime import arrays
 from ...transform.linear import is_linear
 from ..base import Binding, Lazy, merge, renumbered, variable
 from ..deferred import Task, perform
 from ..evaluate import Settings, check_sizes, computed_in, device_value, dtype_of, gpu_settings, host_value, sizes_of
+from ..integers import as_real, check_held, resolved
 from ..linear import rows_of
 from ..messages import describe, describe_value
 from ..reduce import compact
@@ -195,12 +196,12 @@ def _in_unknown(formula: Lazy, var: Any, over: str) -> Lazy:
         hint = f"v is the unknown, {'Vj' if over == 'j' else 'Vi'}(k, E): on the axis that b is not on."
         raise FormulaError(message(f"{call}: v is no variable of {over}.", facts, hint))
     wanted, bindings = var._bindings[0], formula._bindings
-    slot = renumbered(var._expr, merge((formula, var))[2][1]).param("slot")
+    slot = leaf_of(renumbered(var._expr, merge((formula, var))[2][1])).param("slot")
     if slot >= len(bindings):
         hint = "v is the variable that K was written with, for example u of K * u."
         raise FormulaError(message(f"{call}: v is not a variable of K.", facts, hint))
     mapping = tuple([len(bindings) - 1 if k == slot else k - (k > slot) for k in range(len(bindings))])
-    expr = renumbered(formula._expr, mapping)
+    expr = as_real(renumbered(formula._expr, mapping), frozenset((len(bindings) - 1,)))
     if not is_linear(expr, input_(len(bindings) - 1, over, var._expr.dim)):
         hint = "K is a sum of terms, each of which has v as a factor."
         raise FormulaError(message(f"{call}: K is not linear in v.", facts, hint))
@@ -219,6 +220,7 @@ def solved(request: Request, settings: Settings, matrix: Lazy, right: Lazy) -> A
     system, bindings = _system(request, settings, matrix, space)
     shape = (*space.batch, space.along(request.over), right._expr.dim)
     b = right._bindings[0].data
+    check_held(CALL, "b", b, system.problem.dtype)
     alpha, start = _alpha(request, space, shape), _start(request, space, shape)
     given = [b, *([] if isinstance(alpha, float) else [alpha]), *[binding.data for binding in bindings]]
     if space.library == arrays.TORCH and (
@@ -263,6 +265,10 @@ def _system(request: Request, settings: Settings, matrix: Lazy, space: Space) ->
     accuracy = settings.accuracy or config.accuracy
     problem, transposed = problems(expr, request.over, computed_in(space), accuracy)
     check_sizes(problem, space)
+    exact, given, space = resolved(problem, tuple(bindings), space)
+    if exact is not problem:
+        problem, transposed = problems(exact.formulas[0], request.over, exact.dtype, accuracy)
+        bindings = list(given)
     if space.on_gpu:
         settings = gpu_settings(settings, space.device or "")
     library = space.library or arrays.NUMPY
