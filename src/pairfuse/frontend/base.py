@@ -195,11 +195,14 @@ def _append(have: Bindings, more: Bindings) -> tuple[Bindings, Mapping]:
         return more, ()
     joined = list(have)
     mapping: list[int] = []
+    objects: list[int] = []
     for item in more:
-        if type(item.data) is tuple and len(have) > FEW:  # equal numbers need not stay equal
-            slot = next((k for k, known in enumerate(have) if known is item), len(joined))
-            mapping.append(slot)
-            if slot == len(joined):
+        if len(have) > FEW and type(item.data) is tuple:  # numbers are the same only as one object
+            objects = objects or [*map(id, have)]
+            if id(item) in objects:
+                mapping.append(objects.index(id(item)))
+            else:
+                mapping.append(len(joined))
                 joined.append(item)
             continue
         for slot, known in enumerate(have):

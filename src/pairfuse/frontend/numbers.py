@@ -28,7 +28,7 @@ def packed(exprs: tuple[Expr, ...], bindings: Bindings) -> tuple[tuple[Expr, ...
 
 @lru_cache(maxsize=1024)
 def _one_vector(exprs: tuple[Expr, ...], lengths: tuple[int, ...]) -> tuple[Expr, ...]:
-    """The formulas with input k a part of the last input where lengths[k] > 0, and the others numbered without a gap."""
+    """The formulas with input k a part of the last input where lengths[k] > 0, the others numbered without a gap."""
     last = sum(not n for n in lengths)
     vector = input_(last, "p", sum(lengths))
     starts, places = [0], [0]

@@ -146,7 +146,16 @@ class Expr:
     __hash__ = object.__hash__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild_node, (self.op.name, self.args, self.params, self.kind)
+        # all nodes in a row: pickle would go down the arguments by recursion
+        nodes = toposort(self)
+        places = {node: k for k, node in enumerate(nodes)}
+        return rebuild_nodes, ([(n.op.name, [places[a] for a in n.args], n.params, n.kind) for n in nodes],)
+
+    def __copy__(self) -> Expr:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Expr:
+        return self
 
     # Arithmetic, so that definitions and rules read like formulas.
     def __add__(self, other: Operand) -> Expr:
@@ -215,11 +224,13 @@ def _types(params: tuple[tuple[str, Any], ...]) -> tuple[type, ...]:
     return tuple(type(v) if not isinstance(v, float) else (float, str(v)) for _, v in params)  # type: ignore[misc]
 
 
-def rebuild_node(name: str, args: tuple[Expr, ...], params: tuple[tuple[str, Any], ...], kind: str) -> Expr:
-    """The node of this description (used by pickle)."""
-    if not args:
-        return leaf(name, kind, **dict(params))
-    return call(name, *args, **dict(params))
+def rebuild_nodes(rows: Iterable[tuple[str, list[int], tuple[tuple[str, Any], ...], str]]) -> Expr:
+    """The last of the nodes of this description, which names arguments by their places (used by pickle)."""
+    nodes: list[Expr] = []
+    for name, places, params, kind in rows:
+        args = [nodes[k] for k in places]
+        nodes.append(call(name, *args, **dict(params)) if args else leaf(name, kind, **dict(params)))
+    return nodes[-1]
 
 
 # ---------------------------------------------------------------------- leaves

@@ -176,8 +176,8 @@ def _tile(problem: Problem, formulas: tuple[Expr, ...], target: Target, few_rows
     return 2, 4
 
 
-# A tile is written out for each of its vectors. Of formulas of hundreds of operations the code would be so long that the
-# compiler takes seconds for it; there is enough to interleave in one vector of them.
+# A tile is written out for each of its vectors. Of formulas of hundreds of operations the code would be so long that
+# the compiler takes seconds for it; there is enough to interleave in one vector of them.
 LONGEST_TILE = 8000
 # Instructions of an exponential, a logarithm and their kin, roughly.
 MATH_INSTRUCTIONS = 20

@@ -125,9 +125,8 @@ class Values:
 
     def _of_scalars(self, node: Expr) -> bool:
         """Are all arguments integers of the loops, or constants, but not all of them constants?"""
-        if node.name in INTEGER_OPS or node.name in INTEGER_TESTS:
-            if all(a.is_const() for a in node.args):
-                return False
+        if all(a.is_const() for a in node.args) and node.name not in ("where", "logical_and"):
+            return False
         return all(a.kind != "real" and (a.is_const() or self._scalars[a]) for a in node.args)
 
     def _write(self, node: Expr) -> Value:
