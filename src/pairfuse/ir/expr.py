@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import FormulaError, ShapeError
+from ..errors import FormulaError, ShapeError, shown_number
 
+LONGEST_VECTOR = 2**27  # components; what is longer is a mistake, such as products of products of tensors
 I, J, P = "i", "j", "p"  # noqa: E741 - the field's own names of the axes
 NONE: frozenset[str] = frozenset()
 
@@ -118,6 +119,9 @@ class Expr:
         self = object.__new__(cls)
         self.op, self.args, self.params, self.kind, self.axes = op, args, params, kind, axes
         self.dim = op.dim(*[a.dim for a in args], **dict(params))
+        if self.dim > LONGEST_VECTOR:
+            what = f"{op.name}: a vector of {shown_number(self.dim)} components is too long"
+            raise ShapeError(f"{what}, {LONGEST_VECTOR} are the most.")
         # setdefault and not assignment: of two threads that build the same node, both must get one object
         return cls._table.setdefault(key, self)
 
@@ -253,7 +257,10 @@ def const(value: float | int | bool, kind: str | None = None) -> Expr:
     """A number known at compile time."""
     if kind is None:
         kind = "bool" if isinstance(value, bool) else "real"
-    value = bool(value) if kind == "bool" else int(value) if kind == "index" else float(value)
+    try:
+        value = bool(value) if kind == "bool" else int(value) if kind == "index" else float(value)
+    except OverflowError:
+        raise FormulaError(f"the number {shown_number(int(value))} is too large, floats end at 1.8e308.") from None
     return leaf("const", kind, value=value)
 
 
@@ -276,8 +283,12 @@ def as_kind(x: Expr, kind: str) -> Expr:
     return Expr(OPS["to_" + kind], (x,), (), kind, x.axes)
 
 
+def _is_whole(value: float) -> bool:
+    return isinstance(value, int) or value.is_integer()  # as integers may be larger than floats
+
+
 def _common_kind(args: list[Expr]) -> str:
-    integral = all(a.kind == "index" or (a.is_const() and float(a.param("value")).is_integer()) for a in args)
+    integral = all(a.kind == "index" or (a.is_const() and _is_whole(a.param("value"))) for a in args)
     return "index" if integral and any(a.kind == "index" for a in args) else "real"
 
 

@@ -38,6 +38,7 @@ BINARY: dict[type[ast.AST], str] = {
 }
 VARIABLE = re.compile(r"x(\d+)_([ijp])")
 DECLARED = {"Vi": "i", "Vj": "j", "Pm": "p"}  # Vi(slot, dim), as in KeOps
+WIDEST_LINE = 120  # characters of a formula that an error shows
 DEEPEST_LITERAL = 8  # sequences within sequences; parameters are sequences at most
 NUMBERS = {"inf": math.inf, "nan": math.nan}
 
@@ -125,8 +126,13 @@ def _pointed(text: str, place: tuple[int, int], what: str, hint: str = "") -> st
     number, column = place
     lines = text.splitlines() or [""]
     line = lines[min(number, len(lines)) - 1]
-    before = line.encode()[: max(column, 0)].decode(errors="ignore")
-    return message(f"formula: {what}", [line, " " * len(before) + "^"], hint)
+    before = len(line.encode()[: max(column, 0)].decode(errors="ignore"))
+    if len(line) > WIDEST_LINE:
+        first = max(0, before - WIDEST_LINE // 2)
+        dots = "... " if first else ""
+        line = dots + line[first : first + WIDEST_LINE] + (" ..." if first + WIDEST_LINE < len(line) else "")
+        before += len(dots) - first
+    return message(f"formula: {what}", [line, " " * before + "^"], hint)
 
 
 def _place(node: ast.AST) -> tuple[int, int]:

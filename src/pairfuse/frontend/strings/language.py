@@ -55,7 +55,10 @@ def _whole(value: Any) -> int:
 def _ratio(p: Any, q: Any) -> Expr:
     if _whole(q) == 0:
         raise FormulaError("the denominator is 0")
-    return const(_whole(p) / q)
+    try:
+        return const(_whole(p) / q)
+    except OverflowError:
+        raise FormulaError("the quotient is too large, floats end at 1.8e308") from None
 
 
 def _zero(dim: Any) -> Expr:
@@ -162,9 +165,9 @@ def read(
         for variable in variables:
             _extend(known, texts, variable)
         exprs.append(expr)
-    missing = [k for k in range(max(known, default=-1)) if k not in known]
-    if missing:
-        text = f"formula: argument number {missing[0]} is not declared, number {max(known)} is."
+    missing = next((k for k, place in enumerate(sorted(known)) if k != place), None)
+    if missing is not None:
+        text = f"formula: argument number {missing} is not declared, number {max(known)} is."
         raise FormulaError(
             message(text, [texts[k] for k in sorted(texts)], "places are numbered from 0 without a gap.")
         )
