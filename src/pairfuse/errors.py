@@ -43,6 +43,10 @@ class DeviceMemoryError(PairfuseError, MemoryError, RuntimeError):
     """Too little memory on a GPU. Also a RuntimeError, as torch's own error is."""
 
 
+class HostMemoryError(PairfuseError, MemoryError):
+    """Too little memory for a result, or for the work of the threads."""
+
+
 class SolverError(PairfuseError, LinAlgError):
     """A linear system that cannot be solved: numbers that are not finite, or a matrix that is not positive definite.
 
@@ -58,10 +62,25 @@ class CompileError(PairfuseError, RuntimeError):
     """The code generator or LLVM refused a kernel: a defect of Pairfuse, with the text needed to report it."""
 
 
+WIDEST = 400  # characters of a line of a text
+
+
+def shortened(text: str, most: int = WIDEST) -> str:
+    """The text, every line of it cut to this length: what the user wrote may be of any size."""
+    return "\n".join([line if len(line) <= most else f"{line[: most - 4]} ..." for line in text.split("\n")])
+
+
+def shown_number(value: int) -> str:
+    """A whole number in a text; of very large ones, the size."""
+    if abs(value) < 10**20:
+        return str(value)
+    return f"{'-' if value < 0 else ''}10**{int((abs(value).bit_length() - 1) * 0.30103)} or so"
+
+
 def message(call: str, facts: Iterable[str] | str = (), hint: str = "") -> str:
     """Put an error text together: first line the call, then the facts, then the hint."""
     lines = [call]
     lines += ["  " + fact for fact in ([facts] if isinstance(facts, str) else facts)]
     if hint:
         lines.append("  Hint: " + hint)
-    return "\n".join(lines)
+    return shortened("\n".join(lines))

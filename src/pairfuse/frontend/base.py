@@ -23,6 +23,7 @@ L = TypeVar("L", bound="Lazy")
 Mapping = tuple[int, ...]  # new slot of each slot; () leaves them as they are
 Params = tuple[tuple[str, Any], ...]
 
+FEW = 32  # inputs, up to which nothing is gained by numbering them cleverly
 CACHED_NODES = 1 << 14  # formulas kept alive for the next time the user writes them
 
 
@@ -71,7 +72,7 @@ class Lazy:
             return self._make(node(name, (self._expr,), ((),), params), self._bindings, self._space)
         try:
             operands = (self, *[x if isinstance(x, Lazy) else self._lift(x) for x in others])
-            bindings, space, mappings = merge(operands)
+            bindings, space, mappings = merge(operands) if len(operands[-1]._bindings) <= FEW else merge_long(operands)
             exprs = tuple([x._expr for x in operands])
             if space.is_complex:
                 flags = tuple([x._space.is_complex for x in operands])
@@ -183,6 +184,16 @@ def merge(operands: tuple[Lazy, ...]) -> tuple[Bindings, Space, tuple[Mapping, .
     return bindings, space, tuple(mappings)
 
 
+def merge_long(operands: tuple[Lazy, ...]) -> tuple[Bindings, Space, tuple[Mapping, ...]]:
+    """The same where the last operand has many inputs: those of the longest one come first, and keep their numbers.
+
+    A recurrence z = x + f(z) would renumber the whole of z at every step, otherwise.
+    """
+    order = sorted(range(len(operands)), key=lambda k: -len(operands[k]._bindings))
+    bindings, space, mappings = merge(tuple([operands[k] for k in order]))
+    return bindings, space, tuple([mappings[order.index(k)] for k in range(len(operands))])
+
+
 def _append(have: Bindings, more: Bindings) -> tuple[Bindings, Mapping]:
     if not more or have is more:
         return have, ()
@@ -190,7 +201,16 @@ def _append(have: Bindings, more: Bindings) -> tuple[Bindings, Mapping]:
         return more, ()
     joined = list(have)
     mapping: list[int] = []
+    objects: list[int] = []
     for item in more:
+        if len(have) > FEW and type(item.data) is tuple:  # numbers are the same only as one object
+            objects = objects or [*map(id, have)]
+            if id(item) in objects:
+                mapping.append(objects.index(id(item)))
+            else:
+                mapping.append(len(joined))
+                joined.append(item)
+            continue
         for slot, known in enumerate(have):
             if known is item or (known.axis == item.axis and _same_data(known.data, item.data)):
                 mapping.append(slot)
@@ -198,7 +218,7 @@ def _append(have: Bindings, more: Bindings) -> tuple[Bindings, Mapping]:
         else:
             mapping.append(len(joined))
             joined.append(item)
-    return tuple(joined), tuple(mapping)
+    return tuple(joined), () if mapping == list(range(len(mapping))) else tuple(mapping)
 
 
 def _same_data(a: Any, b: Any) -> bool:

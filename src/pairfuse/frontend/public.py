@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ShapeError, message
+from ..errors import ShapeError, message, shown_number
 from ..ir.expr import I, J, index
 from .lazytensor import LazyTensor
 from .space import Space
@@ -75,9 +75,15 @@ def index_j(size: int | None = None) -> LazyTensor:
     return LazyTensor._make(index(J), (), Space(nj=_size("index_j", size)))
 
 
+LARGEST_SIZE = 2**48
+
+
 def _size(name: str, size: int | None) -> int | None:
     if size is not None and (isinstance(size, bool) or not hasattr(size, "__index__") or size.__index__() < 0):
         raise ShapeError(message(f"{name}({size!r}): the size of an axis is a whole number, at least 0."))
+    if size is not None and size.__index__() > LARGEST_SIZE:
+        text = f"{name}(size): {shown_number(size.__index__())} is too large, 2**48 is the largest size of an axis."
+        raise ShapeError(message(text))
     return None if size is None else size.__index__()
 
 

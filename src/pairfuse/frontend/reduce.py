@@ -17,6 +17,7 @@ from ..runtime import arrays
 from .base import Bindings, Lazy, Params, merge, renumbered
 from .evaluate import Settings, computed_in, evaluate
 from .messages import describe, operation_error
+from .numbers import packed
 from .pairs import reduced_pairs
 from .space import Clash, Space
 
@@ -76,6 +77,7 @@ def reduce(
     if unused is not None:
         exprs, slots = unused
         bindings = tuple([bindings[slot] for slot in slots])
+    exprs, bindings = packed(exprs, bindings)
     pairs = False
     if space.is_complex:
         exprs, pairs = of_pairs(name, exprs, (x,) if other is None else (x, other))

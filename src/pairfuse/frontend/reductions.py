@@ -16,7 +16,8 @@ from functools import partial
 from typing import Any
 
 from ..dtypes import PRECISIONS
-from ..errors import FormulaError, ShapeError, message
+from ..errors import FormulaError, ShapeError, message, shown_number
+from ..ir.expr import LONGEST_VECTOR
 from ..ir.reductions import REDUCTIONS, Reduction
 from ..runtime import arrays
 from .base import Lazy
@@ -63,6 +64,9 @@ class Reductions(Vectors):
         if isinstance(K, bool) or not hasattr(K, "__index__") or K.__index__() < 1:
             raise ShapeError(message(f"{name}(K={K!r}): K is a whole number, at least 1.", f"x: {describe(self)}"))
         places = K.__index__()
+        if places * self._expr.dim > LONGEST_VECTOR:
+            text = f"{name}(K={shown_number(places)}): too many, K times the length of the vectors is 2**27 at most."
+            raise ShapeError(message(text, f"x: {describe(self)}"))
         over = over_of(self, name, axis, dim)
         return perform(Task(name, over, partial(_places, name, over, places, many), places), (self,), options)
 

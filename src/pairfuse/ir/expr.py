@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import FormulaError, ShapeError
+from ..errors import FormulaError, ShapeError, shown_number
 
+LONGEST_VECTOR = 2**27  # components; what is longer is a mistake, such as products of products of tensors
 I, J, P = "i", "j", "p"  # noqa: E741 - the field's own names of the axes
 NONE: frozenset[str] = frozenset()
 
@@ -118,6 +119,9 @@ class Expr:
         self = object.__new__(cls)
         self.op, self.args, self.params, self.kind, self.axes = op, args, params, kind, axes
         self.dim = op.dim(*[a.dim for a in args], **dict(params))
+        if self.dim > LONGEST_VECTOR:
+            what = f"{op.name}: a vector of {shown_number(self.dim)} components is too long"
+            raise ShapeError(f"{what}, {LONGEST_VECTOR} are the most.")
         # setdefault and not assignment: of two threads that build the same node, both must get one object
         return cls._table.setdefault(key, self)
 
@@ -146,7 +150,16 @@ class Expr:
     __hash__ = object.__hash__
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild_node, (self.op.name, self.args, self.params, self.kind)
+        # all nodes in a row: pickle would go down the arguments by recursion
+        nodes = toposort(self)
+        places = {node: k for k, node in enumerate(nodes)}
+        return rebuild_nodes, ([(n.op.name, [places[a] for a in n.args], n.params, n.kind) for n in nodes],)
+
+    def __copy__(self) -> Expr:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Expr:
+        return self
 
     # Arithmetic, so that definitions and rules read like formulas.
     def __add__(self, other: Operand) -> Expr:
@@ -215,11 +228,13 @@ def _types(params: tuple[tuple[str, Any], ...]) -> tuple[type, ...]:
     return tuple(type(v) if not isinstance(v, float) else (float, str(v)) for _, v in params)  # type: ignore[misc]
 
 
-def rebuild_node(name: str, args: tuple[Expr, ...], params: tuple[tuple[str, Any], ...], kind: str) -> Expr:
-    """The node of this description (used by pickle)."""
-    if not args:
-        return leaf(name, kind, **dict(params))
-    return call(name, *args, **dict(params))
+def rebuild_nodes(rows: Iterable[tuple[str, list[int], tuple[tuple[str, Any], ...], str]]) -> Expr:
+    """The last of the nodes of this description, which names arguments by their places (used by pickle)."""
+    nodes: list[Expr] = []
+    for name, places, params, kind in rows:
+        args = [nodes[k] for k in places]
+        nodes.append(call(name, *args, **dict(params)) if args else leaf(name, kind, **dict(params)))
+    return nodes[-1]
 
 
 # ---------------------------------------------------------------------- leaves
@@ -246,9 +261,13 @@ def const(value: float | int | bool, kind: str | None = None) -> Expr:
     """A number known at compile time; an integer that float64 does not hold, but 64 bits do, stays one."""
     if kind is None:
         kind = "bool" if isinstance(value, bool) else "real"
-        if type(value) is int and abs(value) > LAST_WHOLE and value != float(value) and -LARGEST <= value < LARGEST:
+        whole = type(value) is int and abs(value) > LAST_WHOLE and -LARGEST <= value < LARGEST
+        if whole and value != float(value):
             kind = "index"
-    value = bool(value) if kind == "bool" else int(value) if kind == "index" else float(value)
+    try:
+        value = bool(value) if kind == "bool" else int(value) if kind == "index" else float(value)
+    except OverflowError:
+        raise FormulaError(f"the number {shown_number(int(value))} is too large, floats end at 1.8e308.") from None
     return leaf("const", kind, value=value)
 
 
@@ -281,8 +300,12 @@ def as_kind(x: Expr, kind: str) -> Expr:
     return Expr(OPS["to_" + kind], (x,), (), kind, x.axes)
 
 
+def _is_whole(value: float) -> bool:
+    return isinstance(value, int) or value.is_integer()  # as integers may be larger than floats
+
+
 def _common_kind(args: list[Expr]) -> str:
-    integral = all(a.kind == "index" or (a.is_const() and float(a.param("value")).is_integer()) for a in args)
+    integral = all(a.kind == "index" or (a.is_const() and _is_whole(a.param("value"))) for a in args)
     return "index" if integral and any(a.kind == "index" for a in args) else "real"
 
 

@@ -40,14 +40,18 @@ AWAY = (0.5, 2.0)  # from zero, and from the branch cut of roots and logarithms
 
 def _through_mask(g: Expr, condition_of: Callable[[Expr], Expr | None], pull: Callable[[Expr], Expr]) -> Expr:
     """pull(g), inside of the masks of g, whose conditions are translated."""
-    if g.name == "where":
+    masks: list[tuple[Expr, bool]] = []
+    while g.name == "where":
         c, yes, no = g.args
         condition = condition_of(c)
-        if condition is not None and no.is_const(0.0):
-            return where(condition, _through_mask(_repeated(yes, g.dim), condition_of, pull), 0.0)
-        if condition is not None and yes.is_const(0.0):
-            return where(condition, 0.0, _through_mask(_repeated(no, g.dim), condition_of, pull))
-    return pull(g)
+        if condition is None or not (no.is_const(0.0) or yes.is_const(0.0)):
+            break
+        masks.append((condition, no.is_const(0.0)))
+        g = _repeated(yes if no.is_const(0.0) else no, g.dim)
+    result = pull(g)
+    for condition, positive in reversed(masks):
+        result = where(condition, result, 0.0) if positive else where(condition, 0.0, result)
+    return result
 
 
 def _repeated(x: Expr, dim: int) -> Expr:

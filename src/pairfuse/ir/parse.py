@@ -2,7 +2,8 @@
 
 In: text such as `exp(-g * SqDist(x, y))`, the meaning of its names, and the forms: names that are no operations of the
 table, such as `IntCst` and `Grad`.  Out: expressions, or a FormulaError that points at the place.  The grammar is
-Python's, read by `ast` and never evaluated.  KeOps' names (`SqDist(x, y)`), `x | y` and `**` are understood.
+Python's, read to a tree by ir/syntax.py and never evaluated.  KeOps' names (`SqDist(x, y)`), `x | y` and `**` are
+understood.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, NoReturn, cast
@@ -18,6 +19,7 @@ from typing import Any, NoReturn, cast
 from ..errors import FormulaError, ShapeError, UnsupportedError, message
 from .expr import Expr, Op, call, const, index, input_, leaf
 from .ops import OPS, lookup
+from .syntax import tree
 
 BINARY: dict[type[ast.AST], str] = {
     ast.Add: "add",
@@ -36,7 +38,13 @@ BINARY: dict[type[ast.AST], str] = {
 }
 VARIABLE = re.compile(r"x(\d+)_([ijp])")
 DECLARED = {"Vi": "i", "Vj": "j", "Pm": "p"}  # Vi(slot, dim), as in KeOps
+WIDEST_LINE = 120  # characters of a formula that an error shows
+DEEPEST_LITERAL = 8  # sequences within sequences; parameters are sequences at most
 NUMBERS = {"inf": math.inf, "nan": math.nan}
+
+
+# How a node is read: the parts whose meanings are needed are asked for one after the other.
+Meaning = Generator[ast.expr, Any, Expr]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,7 @@ def parse_all(text: str, names: Mapping[str, Expr] | Language | None = None) -> 
 def _read(parser: _Parser) -> tuple[Expr, ...]:
     text = parser.text
     try:
-        return parser.formulas(ast.parse(text, filename="<formula>"))
+        return parser.formulas(tree(text))
     except SyntaxError as error:
         place = (error.lineno or 1, (error.offset or 1) - 1)
         raise FormulaError(_pointed(text, place, f"this is no formula: {error.msg}")) from None
@@ -118,8 +126,13 @@ def _pointed(text: str, place: tuple[int, int], what: str, hint: str = "") -> st
     number, column = place
     lines = text.splitlines() or [""]
     line = lines[min(number, len(lines)) - 1]
-    before = line.encode()[: max(column, 0)].decode(errors="ignore")
-    return message(f"formula: {what}", [line, " " * len(before) + "^"], hint)
+    before = len(line.encode()[: max(column, 0)].decode(errors="ignore"))
+    if len(line) > WIDEST_LINE:
+        first = max(0, before - WIDEST_LINE // 2)
+        dots = "... " if first else ""
+        line = dots + line[first : first + WIDEST_LINE] + (" ..." if first + WIDEST_LINE < len(line) else "")
+        before += len(dots) - first
+    return message(f"formula: {what}", [line, " " * before + "^"], hint)
 
 
 def _place(node: ast.AST) -> tuple[int, int]:
@@ -160,10 +173,30 @@ class _Parser:
         self.names[target.id] = self.value(statement.value)
 
     def value(self, node: ast.expr) -> Expr:
-        method: Callable[[Any], Expr] | None = getattr(self, "on_" + type(node).__name__, None)
+        """The meaning of a node. Methods that need those of its parts ask by `yield`: no recursion, however deep."""
+        stack: list[Meaning] = []
+        answer = self.begin(node, stack)
+        while stack:
+            try:
+                part = stack[-1].send(answer)
+            except StopIteration as end:
+                stack.pop()
+                answer = end.value
+            else:
+                answer = self.begin(part, stack)
+        assert answer is not None
+        return answer
+
+    def begin(self, node: ast.expr, stack: list[Meaning]) -> Expr | None:
+        """The meaning of a node without parts; that of others is put on the stack."""
+        method: Callable[[Any], Expr | Meaning] | None = getattr(self, "on_" + type(node).__name__, None)
         if method is None:
             self.fail(node, f"{type(node).__name__.lower()} has no meaning here.")
-        return method(node)
+        found = method(node)
+        if isinstance(found, Expr):
+            return found
+        stack.append(found)
+        return None
 
     def build(self, place: ast.AST, name: str, *args: Expr, **params: Any) -> Expr:
         """call(), its errors pointing at the place."""
@@ -200,12 +233,12 @@ class _Parser:
         known = [*self.names, *OPS]
         self.fail(node, f"there is nothing called {node.id!r}.", _near(node.id, known))
 
-    def on_Subscript(self, node: ast.Subscript) -> Expr:
+    def on_Subscript(self, node: ast.Subscript) -> Meaning:
         """x0_i[3] is the variable of slot 0 with length 3; after anything else, brackets take components."""
         found = VARIABLE.fullmatch(node.value.id) if isinstance(node.value, ast.Name) else None
         if found and found[0] not in self.names:
             return self.variable(node, int(found[1]), found[2], self.literal(node.slice))
-        x = self.value(node.value)
+        x = yield node.value
         if not isinstance(node.slice, ast.Slice):
             return self.build(node, "elem", x, index=self.whole(node.slice))
         if node.slice.step is not None:
@@ -222,21 +255,21 @@ class _Parser:
         return variable
 
     # operators ---------------------------------------------------------
-    def on_UnaryOp(self, node: ast.UnaryOp) -> Expr:
+    def on_UnaryOp(self, node: ast.UnaryOp) -> Meaning:
         operand = node.operand
         if isinstance(node.op, ast.USub):
             if isinstance(operand, ast.Constant) or (isinstance(operand, ast.Name) and operand.id in NUMBERS):
-                number = self.value(operand)
+                number = yield operand
                 return const(-number.param("value"), number.kind)
-            return self.build(node, "neg", self.value(operand))
+            return self.build(node, "neg", (yield operand))
         if isinstance(node.op, ast.Invert):
-            return self.build(node, "logical_not", self.value(operand))
+            return self.build(node, "logical_not", (yield operand))
         self.fail(node, "of the signs, only - and ~ are known.")
 
-    def on_BinOp(self, node: ast.BinOp) -> Expr:
+    def on_BinOp(self, node: ast.BinOp) -> Meaning:
         if isinstance(node.op, ast.Pow):
-            return self.power(node)
-        left, right = self.value(node.left), self.value(node.right)
+            return (yield from self.power(node))
+        left, right = (yield node.left), (yield node.right)
         if isinstance(node.op, ast.BitOr):
             truth = left.kind == right.kind == "bool"
             return self.build(node, "logical_or" if truth else "dot", left, right)
@@ -246,8 +279,8 @@ class _Parser:
             self.fail(node, f"the operator {type(node.op).__name__} has no meaning here.")
         return self.build(node, BINARY[type(node.op)], left, right)
 
-    def power(self, node: ast.BinOp) -> Expr:
-        base, exponent = self.value(node.left), self.value(node.right)
+    def power(self, node: ast.BinOp) -> Meaning:
+        base, exponent = (yield node.left), (yield node.right)
         if exponent.is_const() and exponent.kind == "index":
             n: int = exponent.param("value")
             return self.build(node, "square", base) if n == 2 else self.build(node, "powi", base, n=n)
@@ -257,28 +290,31 @@ class _Parser:
             return self.build(node, "rsqrt", base)
         return self.build(node, "pow", base, exponent)
 
-    def on_Compare(self, node: ast.Compare) -> Expr:
+    def on_Compare(self, node: ast.Compare) -> Meaning:
         if len(node.ops) > 1:
             self.fail(node, "comparisons cannot be chained.", "write (x < y) & (y < z)")
         if type(node.ops[0]) not in BINARY:
             self.fail(node, "this comparison has no meaning here.")
-        return self.build(node, BINARY[type(node.ops[0])], self.value(node.left), self.value(node.comparators[0]))
+        left, right = (yield node.left), (yield node.comparators[0])
+        return self.build(node, BINARY[type(node.ops[0])], left, right)
 
     # calls -------------------------------------------------------------
-    def on_Call(self, node: ast.Call) -> Expr:
+    def on_Call(self, node: ast.Call) -> Meaning:
         if not isinstance(node.func, ast.Name):
             self.fail(node, "only operations can be called.")
         name = node.func.id
         if name in DECLARED or name == "Var":
             return self.declared(node, name)
         if name in self.forms:
-            return self.form(node, name, self.forms[name])
+            return (yield from self.form(node, name, self.forms[name]))
         try:
             op = lookup(name)
         except KeyError:
             names = [*OPS, *(alias for op in OPS.values() for alias in op.aliases), *self.forms]
             self.fail(node, f"there is no operation called {name!r}.", _near(name, names))
-        args = [self.value(a) for a in node.args[: op.arity]]
+        args: list[Expr] = []
+        for part in node.args[: op.arity]:
+            args.append((yield part))
         params = self.params(node, op)
         if op.name == "slot":
             return leaf("slot", params.pop("kind", "real"), **params)
@@ -290,20 +326,25 @@ class _Parser:
             self.fail(node, f"{name} takes {op.arity} arguments, not {len(args)}.")
         return self.build(node, op.name, *args, **params)
 
-    def form(self, node: ast.Call, name: str, form: Form) -> Expr:
+    def form(self, node: ast.Call, name: str, form: Form) -> Meaning:
         """A name of the language that is no operation; its arguments come by place."""
         least, most = len(form.args) - form.optional, len(form.args)
         if node.keywords or not least <= len(node.args) <= most:
             count = str(most) if least == most else f"{least} to {most}"
             self.fail(node, f"{name} takes {count} arguments, by place, not {len(node.args) + len(node.keywords)}.")
         kinds = zip(form.args, node.args, strict=False)
-        args = [self.argument(kind, a) for kind, a in kinds]
+        args: list[Any] = []
+        for kind, part in kinds:
+            args.append((yield from self.argument(kind, part)))
         return self.guarded(node, name, lambda: form.build(*args))
 
-    def argument(self, kind: str, node: ast.expr) -> Any:
+    def argument(self, kind: str, node: ast.expr) -> Generator[ast.expr, Any, Any]:
         if kind == "s" and isinstance(node, (ast.Tuple, ast.List)):
-            return [self.value(v) for v in node.elts]
-        return self.literal(node) if kind == "n" else self.value(node)
+            parts: list[Expr] = []
+            for part in node.elts:
+                parts.append((yield part))
+            return parts
+        return self.literal(node) if kind == "n" else (yield node)
 
     def params(self, node: ast.Call, op: Op) -> dict[str, Any]:
         """The parameters of a call, by place behind the arguments or by name."""
@@ -346,12 +387,14 @@ class _Parser:
             self.fail(node, f"components have whole numbers, not {value!r}.")
         return value
 
-    def literal(self, node: ast.expr) -> Any:
+    def literal(self, node: ast.expr, depth: int = 0) -> Any:
         """The value of a parameter: a number, a text, or a sequence of these."""
+        if depth > DEEPEST_LITERAL:
+            self.fail(node, "a parameter is a number or a sequence of numbers.")
         if isinstance(node, (ast.Tuple, ast.List)):
-            return tuple(self.literal(v) for v in node.elts)
+            return tuple(self.literal(v, depth + 1) for v in node.elts)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-            inner = self.literal(node.operand)
+            inner = self.literal(node.operand, depth + 1)
             if isinstance(inner, (int, float)):
                 return -inner
         if isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float, str, type(None))):
@@ -359,7 +402,7 @@ class _Parser:
         if isinstance(node, ast.Name) and node.id in NUMBERS:
             return NUMBERS[node.id]
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Ind":
-            return tuple(self.literal(v) for v in node.args)
+            return tuple(self.literal(v, depth + 1) for v in node.args)
         self.fail(node, "a parameter is a number or a sequence of numbers.")
 
 

@@ -103,6 +103,11 @@ class _Stage:
         return found.leaf
 
 
+def _is_part(node: Expr) -> bool:
+    """Is it one of the components of an input?"""
+    return node.name == "extract" and node.args[0].name == "input"
+
+
 def lower(problem: Problem, formulas: Iterable[Expr]) -> Kernel:
     """Cut the formulas into stages."""
     formulas = tuple(formulas)
@@ -114,14 +119,29 @@ def lower(problem: Problem, formulas: Iterable[Expr]) -> Kernel:
 
     new: dict[Expr, Expr] = {}
 
+    seen: dict[tuple[Expr, str], Expr] = {}
+
     def handed_on(node: Expr, to: str) -> Expr:
-        """The node as the stage `to` sees it: itself, or the field that an earlier stage has stored."""
-        own = stage_of(node)
-        if own == to:
-            return new[node]
-        if node.kind != "real" or node.name == "const":  # never stored: cheap, and not of the storage's type
-            return with_args(node, tuple(handed_on(a, to) for a in node.args))
-        return stages[own].field(node, new[node])
+        """The node as the stage `to` sees it: itself, or the field that an earlier stage has stored.
+
+        What is no number is never stored: cheap, and not of the storage's type. Its arguments are handed on instead;
+        and of a parameter the whole vector, not each of its parts.
+        """
+        stack = [node]
+        while stack:
+            part = stack[-1]
+            own = stage_of(part)
+            if part.kind == "real" and part.name != "const" and not (own == "parameter" and _is_part(part)):
+                seen[part, to] = new[part] if own == to else stages[own].field(part, new[part])
+            elif own == to:
+                seen[part, to] = new[part]
+            elif missing := [a for a in part.args if (a, to) not in seen]:
+                stack += reversed(missing)
+                continue
+            else:
+                seen[part, to] = with_args(part, tuple(seen[a, to] for a in part.args))
+            stack.pop()
+        return seen[node, to]
 
     for node in toposort(*formulas):
         to = stage_of(node)

@@ -78,13 +78,37 @@ class Scalarizer:
         return [self.at(node, d) for d in range(node.dim)]
 
     def at(self, node: Expr, d: int | Expr) -> Expr:
-        """Component d of the node; a vector of length 1 stands for all lengths."""
-        if node.dim == 1:
-            d = 0
-        key = (node, d)
+        """Component d of the node; a vector of length 1 stands for all lengths.
+
+        No recursion, however deep the formula is: where a component is written before those that it needs, the writing
+        stops at the first of them (`_Missing`), and is taken up again when that one is there.
+        """
+        known, depth = self._known, self.depth
+        first = _key(node, d)
+        found = known.get(first)
+        if found is not None:
+            return found
+        stack = [(first, depth)]
+        try:
+            while stack:
+                key, self.depth = stack[-1]
+                if key not in known:
+                    try:
+                        known[key] = self._write(*key)
+                    except _Missing as missing:
+                        stack.append((missing.key, self.depth + missing.loops))
+                        continue
+                stack.pop()
+        finally:
+            self.depth = depth
+        return known[first]
+
+    def _part(self, node: Expr, d: int | Expr) -> Expr:
+        """Component d of an argument of what is being written."""
+        key = _key(node, d)
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = self._write(node, d)
+            raise _Missing(key)
         return found
 
     def _write(self, node: Expr, d: int | Expr) -> Expr:
@@ -94,9 +118,9 @@ class Scalarizer:
         if not node.args and op.component is None:
             return node  # const, index, loop_var
         if op.component is not None:
-            return op.component(node, d, self.at, self.fold)
+            return op.component(node, d, self._part, self.fold)
         if op.elementwise or op.name == "fold_columns":
-            return call(op.name, *(self.at(a, d) for a in node.args), **dict(node.params))
+            return call(op.name, *(self._part(a, d) for a in node.args), **dict(node.params))
         raise FormulaError(f"operation {op.name} has no components: expand the formula first")
 
     def fold(self, kind: str, size: int, body: Callable[[int | Expr], Expr]) -> Expr:
@@ -107,11 +131,25 @@ class Scalarizer:
         self.depth += 1
         try:
             inner = body(loop_var(depth))
+        except _Missing as missing:
+            missing.loops += 1
+            raise
         finally:
             self.depth -= 1
         result_kind = "index" if kind.startswith("arg") else inner.kind
         params = (("depth", depth), ("fold", kind), ("size", size))
         return Expr(OPS["fold_loop"], (inner,), params, result_kind, inner.axes)
+
+
+class _Missing(Exception):
+    """A component is needed that is not written yet, inside of so many loops of what needs it."""
+
+    def __init__(self, key: tuple[Expr, int | Expr]):
+        self.key, self.loops = key, 0
+
+
+def _key(node: Expr, d: int | Expr) -> tuple[Expr, int | Expr]:
+    return (node, 0 if node.dim == 1 else d)
 
 
 def _written_out(kind: str, terms: list[Expr]) -> Expr:
@@ -131,7 +169,14 @@ def _written_out(kind: str, terms: list[Expr]) -> Expr:
 
 def free_loops(root: Expr, memo: dict[Expr, frozenset[int]]) -> frozenset[int]:
     """Depths of the loop variables on which an expression depends (those of its own loops excepted)."""
-    for node in toposort(root):
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        missing = [] if node in memo else [a for a in node.args if a not in memo]
+        stack += missing
+        if missing:
+            continue
+        stack.pop()
         if node in memo:
             continue
         free = NONE_DEPTHS.union(*(memo[a] for a in node.args))

@@ -140,7 +140,7 @@ def choose(problem: Problem, formulas: tuple[Expr, ...], sizes: SizeClass, targe
     """The schedule of a problem for a class of sizes."""
     size = problem.precision.size
     lanes = max(2, target.vector_bytes // size)
-    rows, cols = _tile(problem, formulas, target, sizes.few_rows)
+    rows, cols = _fitted(_tile(problem, formulas, target, sizes.few_rows), formulas)
     unit = cols * (lanes if sizes.few_rows else 1)
     unroll = unroll_state(problem.machine(), formulas)
     long_state = any(s.dim > unroll for s in problem.machine().slots)
@@ -174,6 +174,28 @@ def _tile(problem: Problem, formulas: tuple[Expr, ...], target: Target, few_rows
         lists = any(s.dim > formulas[0].dim for s in machine.slots)
         return ((2, 8) if lists else (2, 4)) if wide else (1, 8)
     return 2, 4
+
+
+# A tile is written out for each of its vectors. Of formulas of hundreds of operations the code would be so long that
+# the compiler takes seconds for it; there is enough to interleave in one vector of them.
+LONGEST_TILE = 8000
+# Instructions of an exponential, a logarithm and their kin, roughly.
+MATH_INSTRUCTIONS = 20
+
+
+def _fitted(tile: tuple[int, int], formulas: tuple[Expr, ...]) -> tuple[int, int]:
+    """The tile, with fewer columns and rows where the formulas are very long."""
+    rows, cols = tile
+    size = sum(_instructions(n) for n in toposort(*formulas) if len(n.axes) == 2)
+    while rows * cols > 1 and rows * cols * size > LONGEST_TILE:
+        rows, cols = (rows, cols // 2) if cols >= rows else (rows // 2, cols)
+    return rows, cols
+
+
+def _instructions(node: Expr) -> int:
+    """How long the code for one pair is, roughly."""
+    math = isinstance(node.op.llvm, str) and node.op.llvm.startswith("math:")
+    return min(node.dim, UNROLL) * (MATH_INSTRUCTIONS if math else 1)
 
 
 def _vectors_of_pairs(formula: Expr) -> bool:

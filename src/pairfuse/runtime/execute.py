@@ -26,6 +26,7 @@ from ..backends.llvm.launch_blocks import BlockLaunch
 from ..backends.llvm.layout import Layout
 from ..config import config
 from ..dtypes import RESULT_DTYPES
+from ..errors import HostMemoryError, message, shown_number
 from ..ir.expr import Expr
 from ..ir.text import digest
 from ..lower.kernel import Kernel, lower
@@ -198,10 +199,13 @@ def execute(
     else:
         into = out
     outputs = _outputs(problem, found.output_dims, (*sizes.batch, sizes.along(problem.kept)), into)
-    launch = (Launch if sizes.ranges is None else BlockLaunch)(
-        compiled.binary, compiled.layout, [_aligned(a) for a in arrays], outputs, sizes, thread_count
-    )
-    _run(launch, thread_count, config.progress if progress is None else progress)
+    try:
+        launch = (Launch if sizes.ranges is None else BlockLaunch)(
+            compiled.binary, compiled.layout, [_aligned(a) for a in arrays], outputs, sizes, thread_count
+        )
+        _run(launch, thread_count, config.progress if progress is None else progress)
+    except MemoryError:
+        raise _shortage(problem, "the states of the rows") from None
     return _into(out, tuple(outputs))
 
 
@@ -236,8 +240,23 @@ def _outputs(problem: Problem, dims: Sequence[int], lead: tuple[int, ...], out: 
         dtype = RESULT_DTYPES.get(kind, problem.dtype)
         shape = (*lead, dim)
         usable = k == 0 and out is not None and out.shape == shape and out.dtype == dtype and out.flags.c_contiguous
-        outputs.append(out if usable and out is not None else np.empty(shape, dtype))
+        outputs.append(out if usable and out is not None else _allocated(problem, shape, dtype))
     return outputs
+
+
+def _allocated(problem: Problem, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Memory for an output. NumPy has three errors for what does not fit."""
+    try:
+        return np.empty(shape, dtype)
+    except (MemoryError, ValueError, OverflowError):
+        raise _shortage(problem, f"a result of shape {shape}, {np.dtype(dtype)}") from None
+
+
+def _shortage(problem: Problem, what: str) -> HostMemoryError:
+    dims = ", ".join(shown_number(f.dim) for f in problem.formulas)
+    facts = [f"too little memory for {what}", f"components of the formula: {dims}"]
+    hint = "compute it in parts, for some of the rows at a time, or with shorter vectors."
+    return HostMemoryError(message(f"{problem.reduction}: the reduction does not fit in memory.", facts, hint))
 
 
 def _into(out: np.ndarray | None, outputs: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:

@@ -10,11 +10,17 @@ taken may be infinite, and 0 times infinity must not reach the sum.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 
 from ..errors import ShapeError, UnsupportedError
 from ..ir.expr import Expr, Operand, call, const, toposort, with_args
 from .expand import expand
+
+# Masks within masks that are kept apart, so that those of both branches of a choice find each other (`add`). Of choices
+# within choices the derivatives would be as long as the square of their number otherwise.
+MOST_MASKS = 4
 
 # ---------------------------------------------------------------------- reverse mode
 
@@ -32,9 +38,10 @@ def vjp(outputs: Sequence[Expr], cotangents: Sequence[Operand], wrt: Sequence[Ex
         if output in active:
             g = cotangent if isinstance(cotangent, Expr) else const(cotangent)
             found[output] = add(found.get(output), _seed(g, output))
+    ends = set(wrt)
     for node in reversed(toposort(*outputs)):
         g = found.get(node)
-        if g is not None and node not in wrt:
+        if g is not None and node not in ends:
             for arg, part in zip(node.args, _pull_back(node, g), strict=True):
                 if arg in active:
                     found[arg] = add(found.get(arg), part)
@@ -67,6 +74,8 @@ def _pull_back(node: Expr, g: Expr) -> Sequence[Expr | None]:
     while (mask := _mask(g)) is not None and _keeps_mask(node, mask[0]):
         condition, g, positive = mask
         conditions.append((condition, positive))
+    if len(conditions) > MOST_MASKS and len({c.dim for c, _ in conditions}) == 1:
+        conditions = [(functools.reduce(operator.and_, [c if positive else ~c for c, positive in conditions]), True)]
     parts = list(_pull_back_inside(node, g))
     for condition, positive in reversed(conditions):
         parts = [None if p is None else _masked(condition, p, positive) for p in parts]
@@ -141,17 +150,30 @@ def zeros(dim: int) -> Expr:
 
 def scale(g: Expr, p: Expr) -> Expr:
     """g * p, written so that neither ones nor a reciprocal are multiplied; p may be shorter than g."""
+    outside: list[int] = []  # what the product stands in, from the outside: 0 for a sign, else how often it is repeated
+    while not (p.is_const(1.0) or p.is_const(-1.0)):
+        if p.name == "neg":
+            p = p.args[0]
+            outside.append(0)
+        elif g.name == "neg":
+            g = g.args[0]
+            outside.append(0)
+        elif g.name == "repeat" and g.args[0].dim == 1:  # one number for all components
+            outside.append(g.dim)
+            g = g.args[0]
+        else:
+            break
+    result = _product(g, p)
+    for dim in reversed(outside):
+        result = _fit(result, dim) if dim else _negative(result)
+    return result
+
+
+def _product(g: Expr, p: Expr) -> Expr:
     if p.is_const(1.0):
         return g
     if p.is_const(-1.0):
         return _negative(g)
-    if p.name == "neg":
-        return _negative(scale(g, p.args[0]))
-    if g.name == "neg":
-        return _negative(scale(g.args[0], p))
-    if g.name == "repeat" and g.args[0].dim == 1:  # one number for all components
-        inner = scale(g.args[0], p)
-        return _fit(inner, g.dim)
     if g.is_const(1.0):
         return p
     if p.name == "div" and p.args[0].is_const(1.0):
@@ -161,11 +183,14 @@ def scale(g: Expr, p: Expr) -> Expr:
 
 def weighted(weight: Expr, tangent: Expr) -> Expr:
     """weight * tangent, multiplied inside of the masks of the weight: where it is 0, the tangent may be infinite."""
-    mask = _mask(weight)
-    if mask is None:
-        return weight * tangent if weight.dim > tangent.dim else scale(tangent, weight)
-    condition, inner, positive = mask
-    return _masked(condition, weighted(inner, tangent), positive)
+    masks: list[tuple[Expr, bool]] = []
+    while (mask := _mask(weight)) is not None:
+        condition, weight, positive = mask
+        masks.append((condition, positive))
+    result = weight * tangent if weight.dim > tangent.dim else scale(tangent, weight)
+    for condition, positive in reversed(masks):
+        result = _masked(condition, result, positive)
+    return result
 
 
 def add(a: Expr | None, b: Expr | None) -> Expr | None:
@@ -217,13 +242,21 @@ def _fit(g: Expr, dim: int) -> Expr:
     if g.dim == 1:
         return call("repeat", g, times=dim)
     assert dim == 1
-    if g.name == "neg":
-        return _negative(_fit(g.args[0], 1))
-    if g.name == "repeat" and g.args[0].dim == 1:
-        return g.args[0] * float(g.dim)
-    if (mask := _mask(g)) is not None and mask[0].dim == 1:
-        return _masked(mask[0], _fit(mask[1], 1), mask[2])
-    return call("sum_d", g, group=g.dim)
+    outside: list[tuple[Expr, bool] | None] = []  # what the sum stands in, from the outside: masks, None for a sign
+    while True:
+        if g.name == "neg":
+            g = g.args[0]
+            outside.append(None)
+        elif (mask := _mask(g)) is not None and mask[0].dim == 1:
+            condition, g, positive = mask
+            outside.append((condition, positive))
+        else:
+            break
+    repeated = g.name == "repeat" and g.args[0].dim == 1
+    result = g.args[0] * float(g.dim) if repeated else call("sum_d", g, group=g.dim)
+    for around in reversed(outside):
+        result = _negative(result) if around is None else _masked(around[0], result, around[1])
+    return result
 
 
 def _or_zero(g: Expr | None, dim: int) -> Expr:

@@ -78,6 +78,9 @@ class Loop:
     results: list[Value] = field(default_factory=list)
 
 
+LONGEST_BLOCK = 1000  # lines
+
+
 class Builder:
     """One LLVM function under construction, and the module-level declarations that it needs."""
 
@@ -87,7 +90,7 @@ class Builder:
         self.lines: list[str] = []
         self.declarations: dict[str, str] = {}
         self.functions: dict[str, str] = {}
-        self.block = "entry"
+        self.block, self._block_start = "entry", 0
         self._count = 0
 
     # ------------------------------------------------------------------ names, lines, types
@@ -367,10 +370,17 @@ class Builder:
     # control flow ------------------------------------------------------------
     def label(self, name: str) -> None:
         self.lines.append(f"{name}:")
-        self.block = name
+        self.block, self._block_start = name, len(self.lines)
 
     def branch(self, target: str) -> None:
         self.line(f"br label %{target}")
+
+    def end_long_block(self) -> None:
+        """Begin another block if this one is very long: some passes of LLVM take the square of its length."""
+        if len(self.lines) - self._block_start > LONGEST_BLOCK:
+            following = self.new_label("on")
+            self.branch(following)
+            self.label(following)
 
     def branch_if(self, condition: str, yes: str, no: str) -> None:
         self.line(f"br i1 {condition}, label %{yes}, label %{no}")

@@ -23,6 +23,10 @@ class Binary:
     engine: Any
 
 
+# Some passes of LLVM take time that grows as the square of the length of a block. In lines, up to this length they end
+# in a few seconds; without them, which makes code that takes up to twice as long, the time is linear.
+LONGEST_OPTIMISED = 10_000
+
 KERNEL_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 FINISH_TYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 5)
 
@@ -33,7 +37,7 @@ def compile_text(source: str, target: Target) -> bytes:
     try:
         module = llvm.parse_assembly(source)
         module.verify()
-        return machine(target).emit_object(module)
+        return machine(target, plain=source.count("\n") > LONGEST_OPTIMISED).emit_object(module)
     except RuntimeError as error:
         text = message(
             "the generated kernel was refused by LLVM; this is a defect of Pairfuse, please report it.", str(error)

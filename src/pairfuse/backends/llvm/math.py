@@ -54,6 +54,10 @@ _ROWS = (
     MathFunction("erf", math_erf.erf, 1, False, 1.5, 1.5, ""),
 )
 
+# In a function longer than this (in lines) all functions are called: a formula of thousands of exponentials, written in
+# line, would take minutes to compile, and is too long to be interleaved anyway.
+MOST_INLINED = 6000
+
 MATH: dict[str, MathFunction] = {row.name: row for row in _ROWS}
 
 
@@ -61,7 +65,7 @@ def emit_math(b: Builder, name: str, *args: Value) -> Value:
     """The function `name` of the table applied to vectors of one element type, "float" or "double"."""
     function = MATH[name]
     assert len(args) == function.arity, (name, len(args))
-    if function.inline:
+    if function.inline and len(b.lines) < MOST_INLINED:
         return function.emit(b, *args)
     return call_in_groups(b, function, args)
 

@@ -51,8 +51,8 @@ def host_target(instructions: str = "") -> Target:
     return Target("generic", cpu, text, flags, 16, wide)
 
 
-def machine(target: Target) -> Any:
-    """A new LLVM target machine (each compiler consumes its own)."""
+def machine(target: Target, plain: bool = False) -> Any:
+    """A new LLVM target machine (each compiler consumes its own); `plain`: one that takes no time to optimise."""
     llvm = _binding()
     triple = llvm.Target.from_default_triple()
-    return triple.create_target_machine(cpu=target.cpu, features=target.features, opt=3, jit=True)
+    return triple.create_target_machine(cpu=target.cpu, features=target.features, opt=0 if plain else 3, jit=True)

@@ -23,12 +23,17 @@ INTEGER_TESTS = {"lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge", "eq": "eq",
 CONTRACTED = {"fadd": "fadd contract", "fmul": "fmul contract"}
 
 
+def _may_be_scalar(node: Expr) -> bool:
+    return node.name in INTEGER_OPS or node.name in INTEGER_TESTS or node.name in ("where", "logical_and")
+
+
 class Scope:
     """Known values of expressions in one region of the code; inner scopes see the outer ones."""
 
     def __init__(self, parent: Scope | None = None, resolve: Resolver | None = None, window: range = range(1)):
         self.parent = parent
         self.known: dict[Expr, Value] = {}
+        self.integers: dict[Expr, str] = {}  # of the loops (Values.scalar)
         self.loops: dict[int, str] = dict(parent.loops) if parent else {}
         self.window = window
         self.resolve: Resolver | None = resolve or (parent.resolve if parent else None)
@@ -43,6 +48,16 @@ class Scope:
                     start = self.window.start - scope.window.start
                     return value.columns(start, start + len(self.window))
                 return value
+            scope = scope.parent
+        return None
+
+    def find_integer(self, node: Expr) -> str | None:
+        """The name of an integer of the loops, if known."""
+        scope: Scope | None = self
+        while scope is not None:
+            name = scope.integers.get(node)
+            if name is not None:
+                return name
             scope = scope.parent
         return None
 
@@ -61,6 +76,7 @@ class Values:
         self.integer = integer
         self.scope = Scope()
         self._free: dict[Expr, frozenset[int]] = {}
+        self._scalars: dict[Expr, bool] = {}
 
     def elem(self, kind: str) -> str:
         return {"real": self.real, "index": self.integer, "bool": "i1"}[kind]
@@ -75,6 +91,7 @@ class Values:
                 continue
             if ready or not self._operands(node):
                 self.scope.known[node] = self._write(node)
+                self.b.end_long_block()
             else:
                 stack.append((node, True))
                 stack += [(a, False) for a in reversed(self._operands(node))]
@@ -90,18 +107,27 @@ class Values:
 
     def _is_scalar(self, node: Expr) -> bool:
         """Is the node an integer of the loops, the same on all lanes?"""
-        if node.name == "loop_var":
-            return True
-        if node.name not in INTEGER_OPS and node.name not in INTEGER_TESTS:
-            return (
-                node.name in ("where", "logical_and")
-                and node.kind != "real"
-                and all(map(self._is_scalar_or_const, node.args))
-            )
-        return all(map(self._is_scalar_or_const, node.args)) and not all(a.is_const() for a in node.args)
+        if node.kind == "real":
+            return False
+        found = self._scalars.get(node)
+        if found is not None:
+            return found
+        stack = [node]
+        while stack:
+            x = stack[-1]
+            parts = [a for a in x.args if a.kind != "real" and a not in self._scalars] if _may_be_scalar(x) else []
+            if parts and x not in self._scalars:
+                stack += parts
+                continue
+            self._scalars[x] = x.name == "loop_var" or (_may_be_scalar(x) and self._of_scalars(x))
+            stack.pop()
+        return self._scalars[node]
 
-    def _is_scalar_or_const(self, node: Expr) -> bool:
-        return (node.is_const() and node.kind != "real") or self._is_scalar(node)
+    def _of_scalars(self, node: Expr) -> bool:
+        """Are all arguments integers of the loops, or constants, but not all of them constants?"""
+        if all(a.is_const() for a in node.args) and node.name not in ("where", "logical_and"):
+            return False
+        return all(a.kind != "real" and (a.is_const() or self._scalars[a]) for a in node.args)
 
     def _write(self, node: Expr) -> Value:
         if node.name == "const":
@@ -268,19 +294,36 @@ class Values:
                 self(node)
 
     # ------------------------------------------------------------------ integers of the loops
-    def scalar(self, node: Expr) -> str:
+    def scalar(self, root: Expr) -> str:
         """An integer (or truth value) of the loops as an SSA name of type i64 (or i1)."""
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            if self.scope.find_integer(node) is None:
+                missing = [a for a in node.args if self.scope.find_integer(a) is None]
+                if missing:
+                    stack += reversed(missing)
+                    continue
+                self.scope.integers[node] = self._scalar(node)
+            stack.pop()
+        name = self.scope.find_integer(root)
+        assert name is not None
+        return name
+
+    def _scalar(self, node: Expr) -> str:
+        """The same, of a node whose arguments are known."""
         b = self.b
         if node.is_const():
             value = node.param("value")
             return str(int(value)) if node.kind != "bool" else ("true" if value else "false")
         if node.name == "loop_var":
             return self.scope.loops[node.param("depth")]
+        names = [self.scope.find_integer(a) for a in node.args]
         if node.name == "where":
-            c, x, y = (self.scalar(a) for a in node.args)
+            c, x, y = names
             ty = "i1" if node.kind == "bool" else "i64"
             return b.let(f"select i1 {c}, {ty} {x}, {ty} {y}")
-        x, y = (self.scalar(a) for a in node.args)
+        x, y = names
         if node.name == "logical_and":
             return b.let(f"and i1 {x}, {y}")
         if node.name in INTEGER_TESTS:

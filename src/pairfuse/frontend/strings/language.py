@@ -13,12 +13,13 @@ import ast
 import keyword
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ...errors import FormulaError, PairfuseError, ShapeError, UnsupportedError, message
 from ...ir.expr import Expr, call, const, input_
 from ...ir.parse import Form, Language, parse, parse_declaring
 from ...ir.reductions import REDUCTIONS
+from ...ir.syntax import tree
 from ...transform import calculus
 from ...transform.autodiff import zeros
 from ..space import Symbol
@@ -54,7 +55,10 @@ def _whole(value: Any) -> int:
 def _ratio(p: Any, q: Any) -> Expr:
     if _whole(q) == 0:
         raise FormulaError("the denominator is 0")
-    return const(_whole(p) / q)
+    try:
+        return const(_whole(p) / q)
+    except OverflowError:
+        raise FormulaError("the quotient is too large, floats end at 1.8e308") from None
 
 
 def _zero(dim: Any) -> Expr:
@@ -161,9 +165,9 @@ def read(
         for variable in variables:
             _extend(known, texts, variable)
         exprs.append(expr)
-    missing = [k for k in range(max(known, default=-1)) if k not in known]
-    if missing:
-        text = f"formula: argument number {missing[0]} is not declared, number {max(known)} is."
+    missing = next((k for k, place in enumerate(sorted(known)) if k != place), None)
+    if missing is not None:
+        text = f"formula: argument number {missing} is not declared, number {max(known)} is."
         raise FormulaError(
             message(text, [texts[k] for k in sorted(texts)], "places are numbered from 0 without a gap.")
         )
@@ -206,22 +210,40 @@ HEAD_HINT = "Sum_Reduction(F, 0) sums over j, Sum_Reduction(F, 1) over i; KMin_R
 def head_of(text: str, aliases: tuple[str, ...]) -> Head | None:
     """The reduction that a formula names itself, with the derivatives of sums; None for a plain formula."""
     try:
-        node = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        statements = tree(text.strip()).body
+    except (SyntaxError, ValueError):
         return None  # the parser of formulas says what is wrong
-    return _head(text.strip(), node, aliases)
+    if len(statements) != 1 or not isinstance(statements[0], ast.Expr):
+        return None
+    return _head(text.strip(), statements[0].value, aliases)
 
 
 def _head(text: str, node: ast.expr, aliases: tuple[str, ...]) -> Head | None:
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-        return None
-    name = node.func.id
-    parts = [ast.get_source_segment(text, a) or "" for a in node.args]
-    if name in ("Grad", "Diff") and len(node.args) == 3:
-        inner = _head(text, node.args[0], aliases)
-        return None if inner is None else _derivative(name, inner, parts[1], parts[2], aliases)
-    if not name.endswith(SUFFIX):
-        return None
+    derivatives: list[tuple[str, ast.expr, ast.expr]] = []
+    while _name(node) in ("Grad", "Diff") and len(cast(ast.Call, node).args) == 3:
+        inner, v, direction = cast(ast.Call, node).args
+        derivatives.append((_name(node), v, direction))
+        node = inner
+    head = _reduction(text, cast(ast.Call, node)) if _name(node).endswith(SUFFIX) else None
+    for name, v, direction in reversed(derivatives if head is not None else []):
+        assert head is not None
+        head = _derivative(name, head, _segment(text, v), _segment(text, direction), aliases)
+    return head
+
+
+def _name(node: ast.expr) -> str:
+    """What is called, if a name is called."""
+    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+
+
+def _segment(text: str, node: ast.expr) -> str:
+    return ast.get_source_segment(text, node) or ""
+
+
+def _reduction(text: str, node: ast.Call) -> Head:
+    """The head of a reduction that is not differentiated."""
+    name = _name(node)
+    parts = [_segment(text, a) for a in node.args]
     name = name.removesuffix(SUFFIX)
     if name == "Zero" and len(parts) == 2:
         return Head("Sum", f"Zero({parts[0]})", _axis(text, parts[1]))
