@@ -195,9 +195,9 @@ class PairLoops:
                 self._revise(None)
             else:
                 folded = fold_columns(self.machine.fold, first)
-                self._if(self.machine.guard(self.leaves, folded), lambda: self._revise(None))
+                self._if(self.machine.takes(self.leaves, folded), lambda: self._revise(None))
             return
-        guard = self.machine.guard(self.leaves, first)
+        guard, takes = self.machine.guard(self.leaves, first), self.machine.takes(self.leaves, first)
         terms = [self.values(self.scalars.at(first, d)) for d in range(first.dim)]
         folded = [self.values._fold_columns(self.machine.fold, t) for t in terms]
         with self.values.nested():
@@ -205,26 +205,26 @@ class PairLoops:
             if not self.machine.by_column:
                 self._if(guard, lambda: self._revise(None))
                 return
-            self._if(guard, lambda: self._revise_columns(guard, first, terms))
+            self._if(guard if self.cols > 1 else takes, lambda: self._revise_columns(takes, first, terms))
 
     def _bind(self, term: Expr, values: Sequence[Value]) -> None:
         for d, v in enumerate(values):
             self.values.scope.known[self.scalars.at(term, d)] = v
 
-    def _revise_columns(self, guard: Expr, term: Expr, terms: Sequence[Value]) -> None:
+    def _revise_columns(self, takes: Expr, term: Expr, terms: Sequence[Value]) -> None:
         """Columns in ascending order, so that the first of equals stays in front."""
         if self.cols > 1 and self.state.in_memory:
-            self._revise_columns_in_loop(guard, term, terms)
+            self._revise_columns_in_loop(takes, term, terms)
             return
         for u in range(self.cols):
             with self.values.nested():
                 self._bind(term, [t.column(u) for t in terms])
                 if self.cols > 1:
-                    self._if(guard, lambda u=u: self._revise(u))
+                    self._if(takes, lambda u=u: self._revise(u))
                 else:
                     self._revise(u)
 
-    def _revise_columns_in_loop(self, guard: Expr, term: Expr, terms: Sequence[Value]) -> None:
+    def _revise_columns_in_loop(self, takes: Expr, term: Expr, terms: Sequence[Value]) -> None:
         """The same as a loop over the columns, through memory: long lists would make the code grow eightfold."""
         b = self.b
         places = [(d, u, r) for d in range(term.dim) for u in range(self.cols) for r in range(self.rows)]
@@ -243,7 +243,7 @@ class PairLoops:
                     for d in range(term.dim)
                 ]
                 self._bind(term, [Value(self.real, grid) for grid in values])
-                self._if(guard, lambda: self._revise(0))
+                self._if(takes, lambda: self._revise(0))
             self.column, self.values.window = column, window
             loop.next = self.state.carried()
         self.state.set_carried(loop.results)
