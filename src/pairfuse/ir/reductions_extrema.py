@@ -58,9 +58,9 @@ def _value_machine(which: str) -> Callable[..., Machine]:
 def _arg_machine(which: str, outputs: tuple[int, ...]) -> Callable[..., Machine]:
     def machine(dims: tuple[int, ...], largest: float) -> Machine:
         def revise(s: State, f: Expr, j: Expr) -> State:
-            best = call("lesser" if which == "min" else "larger", f, s[0])
-            # Beside NaN, an index means nothing: it is one comparison for both columns and states without a number.
-            return best, where(call("ne", best, s[0]), j, s[1])
+            name = "lesser" if which == "min" else "larger"
+            # beside NaN, an index means nothing
+            return call(name, f, s[0]), where(call(f"is_{name}", f, s[0]), j, s[1])
 
         def merge(a: State, b: State) -> State:
             take = _first(which, a[0], a[1], b[0], b[1])

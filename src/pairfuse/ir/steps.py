@@ -60,15 +60,22 @@ _step(
 )
 
 
-def _number_before(predicate: str) -> Any:
-    return lambda b, x, y: b.select(b.and_(b.fcmp("ord", x, x), b.fcmp(predicate, x, y)), x, y)
+def _found(predicate: str) -> Any:
+    return lambda b, x, y: b.and_(b.fcmp("ord", x, x), b.fcmp(predicate, x, y))
 
 
+def _chosen(predicate: str) -> Any:
+    found = _found(predicate)
+    return lambda b, x, y: b.select(found(b, x, y), x, y)
+
+
+# A GPU has one instruction for the lesser of two numbers, and one to ask whether it is another one: written so, both
+# take no longer than a comparison and a choice.
 _step(
     "lesser",
     2,
     ref=np.fmin,
-    llvm=_number_before("ult"),
+    llvm=_chosen("ult"),
     triton="tl.minimum({0}, {1})",
     doc="The smaller one; of a number and NaN, the number.",
 )
@@ -76,9 +83,27 @@ _step(
     "larger",
     2,
     ref=np.fmax,
-    llvm=_number_before("ugt"),
+    llvm=_chosen("ugt"),
     triton="tl.maximum({0}, {1})",
     doc="The larger one; of a number and NaN, the number.",
+)
+_step(
+    "is_lesser",
+    2,
+    kind="bool",
+    ref=lambda x, y: ~np.isnan(x) & ~np.greater_equal(x, y),
+    llvm=_found("ult"),
+    triton="(tl.minimum({0}, {1}) != {1})",
+    doc="Is x a number, and below y or y NaN? Where both are NaN, any answer.",
+)
+_step(
+    "is_larger",
+    2,
+    kind="bool",
+    ref=lambda x, y: ~np.isnan(x) & ~np.less_equal(x, y),
+    llvm=_found("ugt"),
+    triton="(tl.maximum({0}, {1}) != {1})",
+    doc="Is x a number, and above y or y NaN? Where both are NaN, any answer.",
 )
 
 # ---------------------------------------------------------------------- mantissas and exponents
