@@ -203,13 +203,33 @@ class PairLoops:
         # an insertion into a list is not entered for NaN; the single best term is renewed as fast as it is asked
         one = self.machine.takes(self.leaves, first) if self.lists else guard
         terms = [self.values(self.scalars.at(first, d)) for d in range(first.dim)]
+        if self.machine.by_column and self.cols > 1:
+            self._when(self._some_better(guard, terms), lambda: self._revise_columns(one, first, terms))
+            return
         folded = [self.values._fold_columns(self.machine.fold, t) for t in terms]
         with self.values.nested():
             self._bind(first, folded)
             if not self.machine.by_column:
                 self._if(guard, lambda: self._revise(None))
                 return
-            self._if(guard if self.cols > 1 else one, lambda: self._revise_columns(one, first, terms))
+            self._if(one, lambda: self._revise_columns(one, first, terms))
+
+    def _some_better(self, guard: Expr, terms: Sequence[Value]) -> list[Value]:
+        """The guard of the columns of a step, by component: is one of them in front of the last place, or that empty?
+
+        The fold starts from the last place, which then takes one comparison: of what has been found with itself. A NaN
+        in it stays, so that an empty place is unequal to itself.
+        """
+        b, fold = self.b, self.values.fold_pair(self.machine.fold or "")
+        found: list[Value] = []
+        with self.values.nested():
+            for d, term in enumerate(terms):
+                last = self.values(self.scalars.at(guard, d).args[1])
+                best = last
+                for u in range(term.cols):
+                    best = fold(term.column(u), best)
+                found.append(b.fcmp("une", best, last))
+        return found
 
     def _bind(self, term: Expr, values: Sequence[Value]) -> None:
         for d, v in enumerate(values):
@@ -287,9 +307,10 @@ class PairLoops:
         """Do `then` if the guard holds on some lane; the registers are carried around the branch."""
         with self.values.nested():
             conditions = [self.values(self.scalars.at(guard, d)) for d in range(guard.dim)]
-        condition = conditions[0]
-        for c in conditions[1:]:
-            condition = self.b.or_(condition, c)
+        self._when(conditions, then)
+
+    def _when(self, conditions: Sequence[Value], then: Callable[[], None]) -> None:
+        condition = functools.reduce(self.b.or_, conditions)
         if self.mask is not None:
             condition = self.b.and_(condition, self.mask)
 

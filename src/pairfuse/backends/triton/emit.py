@@ -98,7 +98,7 @@ def multiply(x, y, acc):
     return tl.dot(x, y, acc)
 """
 
-# For products whose mantissas and exponents are kept apart (ir/steps.py). A subnormal number is made a normal one first.
+# For products whose mantissas and exponents are kept apart (ir/steps.py). Subnormal numbers are made normal ones first.
 APART = """\
 
 
