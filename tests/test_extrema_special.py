@@ -18,6 +18,8 @@ from pairfuse.numpy import LazyTensor, Vi, Vj, where
 from pairfuse.torch import LazyTensor as TorchLazyTensor
 from pairfuse.torch import where as where_torch
 
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+
 INF, NAN = np.inf, np.nan
 BACKENDS = ("reference", "llvm")
 

@@ -73,10 +73,9 @@ def _prod_machine(dims: tuple[int, ...], largest: float) -> Machine:
         return where(s[2] > 0.0, nothing, rest * scale), rest, scale, s[2]
 
     return Machine(
-        # 1 = 1/2 * 2^1
         slots=(
-            Slot("mantissa", d, 0.5),
-            Slot("exponent", d, 1.0, additive=True),
+            Slot("mantissa", d, 1.0),
+            Slot("exponent", d, 0.0, additive=True),
             Slot("zeros", d, 0.0, additive=True),
         ),
         update=update,
