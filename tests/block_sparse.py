@@ -115,13 +115,13 @@ def _part(case: Case, rows: np.ndarray, columns: np.ndarray) -> Case:
 
 
 def _local(values: np.ndarray, columns: np.ndarray, name: str) -> np.ndarray:
-    """An output of indices as places among the columns; a place that was not found has the index 0 in both."""
+    """An output of indices as places among the columns; a place that was not found has the index -1."""
     if not name.startswith("arg") or len(columns) == 0:
         return values
     places = np.searchsorted(columns, values)
     inside = np.isin(values, columns)
-    assert (inside | (values == 0)).all(), f"{name}: an index of a column that is not visited"
-    return np.where(inside, places, 0)
+    assert (inside | (values == -1)).all(), f"{name}: an index of a column that is not visited"
+    return np.where(inside, places, -1)
 
 
 def with_ranges(case: Case, mask: Mask) -> Case:

@@ -8,7 +8,7 @@ and must be the first of equals where the terms are exact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,9 @@ def judge(
     ]
     with np.errstate(all="ignore"):
         if reduction in SUMMED:
+            told = TOLD[reduction](actual) if reduction in TOLD else actual
             for k, (low, high) in enumerate(SUMMED[reduction](full, expected, precision)):
-                assert_between(actual[k], low, high, f"{reduction}, output {k}", informative)
+                assert_between(told[k], low, high, f"{reduction}, output {k}", informative)
         else:
             _judge_extremum(reduction, int(params.get("K", 1)), full[0], actual, precision)
 
@@ -113,27 +114,25 @@ def _sum(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision
 
 
 def _prod(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
+    """The product, the product of the terms that are not 0, the number of zeros. Only they may leave the range."""
     x = f[0]
     zero = x.value == 0
-    value = np.where(zero, 1.0, x.value)
-    size = np.abs(value)
+    size = np.abs(np.where(zero, 1.0, x.value))
     relative = np.log1p(x.error / size).sum(-2) + x.value.shape[-2] * precision.epsilon
-    # the product of any part of the terms must have stayed in the range of normal numbers
-    largest = np.where(size > 1, np.log(size), 0).sum(-2)
-    smallest = np.where(size < 1, np.log(size), 0).sum(-2)
-    tame = (largest < np.log(precision.largest) - 1) & (smallest > np.log(precision.smallest_normal) + 1)
-    tame |= ~np.isfinite(value).all(-2)  # NaN and infinities win whatever the order
-    error = np.where(tame, np.abs(expected[1]) * np.expm1(relative), np.inf)
-    error = np.where(np.isfinite(expected[1]), error, 0)
+    rest = _product_of_halves(expected[1:3])
+    error = np.where(np.isfinite(rest), np.abs(rest) * np.expm1(relative) + precision.smallest_normal, 0)
     maybe_zero = (x.error > 0) & (size <= x.error)
     doubt = maybe_zero.sum(-2)
     zeros = zero.sum(-2)
-    product_error = np.where(zeros > 0, 0, error)
     return [
-        around(expected[0], np.where(doubt > 0, np.inf, product_error), precision),
-        around(expected[1], np.where(doubt > 0, np.inf, error), precision),
+        around(expected[0], np.where(doubt > 0, np.inf, np.where(zeros > 0, 0, error)), precision),
+        around(rest, np.where(doubt > 0, np.inf, error), precision),
         (zeros - (zero & (x.error > 0)).sum(-2), zeros + doubt),
     ]
+
+
+def _product_of_halves(halves: Sequence[np.ndarray]) -> np.ndarray:
+    return np.asarray(halves[0], np.float64) * np.asarray(halves[1], np.float64)
 
 
 def _count(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
@@ -189,7 +188,7 @@ def _logsumexp(f: list[Estimate], expected: Sequence[np.ndarray], precision: Pre
     w = _weighted(f, precision)
     by_reference = _logarithm(w.m, w.s, w.s_error + _reference_sum(w.size, w.count), precision)
     assert_between(expected[0], *by_reference, "logsumexp, by the reference")
-    return [_logarithm(w.m, w.s, w.s_error, precision)]
+    return [_logarithm(w.m, w.s, w.s_error, precision)] * 2
 
 
 def _softmax(f: list[Estimate], expected: Sequence[np.ndarray], precision: Precision) -> list[Interval]:
@@ -203,7 +202,12 @@ def _softmax(f: list[Estimate], expected: Sequence[np.ndarray], precision: Preci
 
     s_loose, t_loose = w.s_error + _reference_sum(w.size, w.count), w.t_error + _reference_sum(w.t, w.count)
     assert_between(expected[0], *quotient(s_loose, t_loose), "softmax, by the reference")
-    return [quotient(w.s_error, w.t_error), _logarithm(w.m, w.t, w.t_error, precision)]
+    return [quotient(w.s_error, w.t_error), *[_logarithm(w.m, w.t, w.t_error, precision)] * 2]
+
+
+def _log_of_parts(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """The logarithm that maximum and total stand for; the maximum may be any number near the largest term."""
+    return parts[0] + np.log(np.asarray(parts[1], np.float64))
 
 
 SUMMED = {
@@ -213,6 +217,13 @@ SUMMED = {
     "logsumexp": _logsumexp,
     "logsumexp_weight": _logsumexp,
     "sumsoftmaxweight": _softmax,
+}
+# What outputs tell where one of them alone says nothing.
+TOLD: dict[str, Callable[[Sequence[np.ndarray]], list[np.ndarray]]] = {
+    "prod": lambda out: [out[0], _product_of_halves(out[1:3]), out[3]],
+    "logsumexp": lambda out: [out[0], _log_of_parts(out[1:])],
+    "logsumexp_weight": lambda out: [out[0], _log_of_parts(out[1:])],
+    "sumsoftmaxweight": lambda out: [out[0], out[1], _log_of_parts(out[2:])],
 }
 
 # ---------------------------------------------------------------------- extrema
@@ -225,32 +236,31 @@ def _judge_extremum(name: str, k: int, x: Estimate, actual: Sequence[np.ndarray]
     with_value, with_index = not name.startswith("arg"), "arg" in name
     values = actual[0].astype(np.float64) * sign if with_value else None
     places = actual[-1] if with_index else None
-    term = Estimate(np.where(np.isnan(x.value), np.inf, x.value * sign), np.where(np.isnan(x.value), 0, x.error))
+    term = Estimate(x.value * sign, np.where(np.isnan(x.value), 0, x.error))
     low, high = term.value - term.error, term.value + term.error
     unknown = np.isinf(term.error)
     low, high = np.where(unknown, -np.inf, low), np.where(unknown, np.inf, high)
+    low, high = np.where(np.isnan(x.value), np.nan, low), np.where(np.isnan(x.value), np.nan, high)
     first_low, first_high = _by_rank(low, k), _by_rank(high, k)
     if values is not None:
         found = _by_rank_layout(values, k)
         if found.shape[-2] > 1:
             assert (found[..., 1:, :] >= found[..., :-1, :]).all(), f"{name}: the values are not in order"
-        slack = rounding(first_low, 1.0, precision), rounding(first_high, 1.0, precision)
-        exact = first_low == first_high
+        least, most = (np.where(np.isnan(v), np.inf, v) for v in (first_low, first_high))  # nothing there: infinite
+        slack = rounding(least, 1.0, precision), rounding(most, 1.0, precision)
+        exact = least == most
         assert_between(
-            found,
-            np.where(exact, first_low, first_low - slack[0]),
-            np.where(exact, first_high, first_high + slack[1]),
-            f"{name}, values",
+            found, np.where(exact, least, least - slack[0]), np.where(exact, most, most + slack[1]), f"{name}, values"
         )
     if places is not None:
         _judge_places(name, _by_rank_layout(places, k), term, first_high)
 
 
 def _by_rank(v: np.ndarray, k: int) -> np.ndarray:
-    """The k smallest along the columns, filled up with inf: (..., k, dim)."""
+    """The k smallest along the columns, NaN after all numbers, filled up with NaN: (..., k, dim)."""
     ranked = np.sort(v, axis=-2)[..., :k, :]
     missing = [(0, 0)] * (v.ndim - 2) + [(0, k - ranked.shape[-2]), (0, 0)]
-    return np.pad(ranked, missing, constant_values=np.inf)
+    return np.pad(ranked, missing, constant_values=np.nan)
 
 
 def _by_rank_layout(v: np.ndarray, k: int) -> np.ndarray:
@@ -259,26 +269,26 @@ def _by_rank_layout(v: np.ndarray, k: int) -> np.ndarray:
 
 
 def _judge_places(name: str, places: np.ndarray, term: Estimate, bound: np.ndarray) -> None:
+    """`bound`: what the term of each place may be at most; NaN where there is no term left for it."""
     count = term.value.shape[-2]
     assert places.dtype == np.int64
-    assert ((places >= 0) & (places < max(count, 1))).all(), f"{name}: an index is out of range"
+    assert ((places >= -1) & (places < count)).all(), f"{name}: an index is out of range"
     if count == 0:
-        assert not places.any(), f"{name}: an index over nothing is not 0"
+        assert (places == -1).all(), f"{name}: an index over nothing is not -1"
         return
-    best = np.take_along_axis(term.value, places, axis=-2)
-    reach = np.take_along_axis(term.error, places, axis=-2)
-    filled = np.isfinite(bound)
-    if not (best[filled] - reach[filled] <= bound[filled]).all():
+    known = ~np.isinf(term.error).any(-2, keepdims=True)  # what may be any number may be none
+    there = places >= 0
+    assert (there == ~np.isnan(bound))[np.broadcast_to(known, places.shape)].all(), f"{name}: places without a term"
+    best = np.take_along_axis(term.value, np.maximum(places, 0), axis=-2)
+    reach = np.take_along_axis(term.error, np.maximum(places, 0), axis=-2)
+    chosen = there & ~np.isnan(bound)
+    if not ((best == bound) | np.isinf(reach) | (best - reach <= bound))[chosen].all():
         raise AssertionError(f"{name}: an index does not belong to one of the best terms")
-    # nothing was found for the places that are left: their index is 0
-    nothing = np.asarray(bound == np.inf) & ~np.isinf(term.error).any(-2, keepdims=True)
-    assert (places[nothing] == 0).all(), f"{name}: the index of a place without a term is not 0"
-    numbered = np.where(filled, places, -1 - np.arange(places.shape[-2])[:, None])
+    numbered = np.where(there, places, -1 - np.arange(places.shape[-2])[:, None])
     ordered = np.sort(numbered, axis=-2)
     assert (ordered[..., 1:, :] != ordered[..., :-1, :]).all(), f"{name}: an index occurs twice"
     exact = np.asarray(term.error.any(-2) == 0)
     first = np.argsort(term.value, axis=-2, kind="stable")[..., : places.shape[-2], :]
     first = np.pad(first, [(0, 0)] * (first.ndim - 2) + [(0, places.shape[-2] - first.shape[-2]), (0, 0)])
-    ties = np.where(filled, first, 0)
-    wrong = (places != ties) & exact[..., None, :] & filled
+    wrong = (places != np.where(np.isnan(bound), -1, first)) & exact[..., None, :]
     assert not wrong.any(), f"{name}: of equal terms, the first index was not taken"

@@ -103,7 +103,10 @@ class Reductions(Vectors):
         return perform(Task(name, over, partial(_over_pairs, name)), (x,), options)
 
     def prod(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
-        """Product over i or j; 1 over nothing. Differentiable, also where terms vanish."""
+        """Product over i or j; 1 over nothing. Differentiable, also where terms vanish.
+
+        It is infinite or 0 by its size only where the true product is: partial products may be of any size.
+        """
         return self._reduce("prod", axis, dim, options)
 
     def mean(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
@@ -187,11 +190,17 @@ class Reductions(Vectors):
         return self.max(**options)
 
     def argmin(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
-        """Index (int64) of the minimum, the first of equals, over i, j or the components; `min` has derivatives."""
+        """Index (int64) of the minimum, the first of equals, over i, j or the components; `min` has derivatives.
+
+        NaN terms are passed over; the index is -1 where all terms over i or j are NaN.
+        """
         return self._reduce("argmin", axis, dim, options, vector="argmin_d")
 
     def argmax(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
-        """Index (int64) of the maximum, the first of equals, over i, j or the components; `max` has derivatives."""
+        """Index (int64) of the maximum, the first of equals, over i, j or the components; `max` has derivatives.
+
+        NaN terms are passed over; the index is -1 where all terms over i or j are NaN.
+        """
         return self._reduce("argmax", axis, dim, options, vector="argmax_d")
 
     def min_argmin(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
@@ -205,14 +214,14 @@ class Reductions(Vectors):
     def Kmin(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
         """The K smallest terms over i or j, ascending: shape (*batch, M or N, K), and (..., K, D) for vectors.
 
-        With fewer than K terms the rest is +inf. Differentiable.
+        NaN terms are passed over. With fewer than K terms the rest is +inf. Differentiable.
         """
         return self._reduce_K("Kmin", K, axis, dim, options)
 
     def argKmin(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
         """Indices (int64) of the K smallest terms, in the order of `Kmin`, equal terms in the order of their index.
 
-        With fewer than K terms the rest is 0.
+        NaN terms are passed over. With fewer than K terms the rest is -1: infinite terms have their own indices.
         """
         return self._reduce_K("argKmin", K, axis, dim, options)
 
@@ -221,7 +230,7 @@ class Reductions(Vectors):
         return self._reduce_K("Kmin_argKmin", K, axis, dim, options, many=True)
 
     def Kmax(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
-        """The K largest terms over i or j, descending; see `Kmin`."""
+        """The K largest terms over i or j, descending; see `Kmin`. With fewer than K terms the rest is -inf."""
         return self._reduce_K("Kmax", K, axis, dim, options)
 
     def argKmax(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:

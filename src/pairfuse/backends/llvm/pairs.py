@@ -6,10 +6,11 @@ builder: terms of a few columns at a time, then guard, revise and update.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ...ir.expr import Expr, leaf, toposort
+from ...ir.expr import Expr, call, leaf, toposort
 from ...ir.reductions import Slot, fold_columns
 from ...lower.scalar import UNROLL, access, loop_var
 from .builder import Value
@@ -36,6 +37,7 @@ class PairLoops:
         self.leaves = tuple(s.leaf("a") for s in self.slots)
         self.column_leaf = leaf("slot", "index", name="j", dim=1, side="f")
         self.revising = False
+        self.lists = self.machine.by_column and any(s.dim > self.kernel.terms[0].dim for s in self.slots)
         long_state = any(self._is_long(s) for s in self.slots)
         # A term that is walked by a loop is written inside it; all others are written once, and named.
         self.inlined = [t.dim > UNROLL or (long_state and t.dim > 1) for t in self.kernel.terms]
@@ -195,36 +197,83 @@ class PairLoops:
                 self._revise(None)
             else:
                 folded = fold_columns(self.machine.fold, first)
-                self._if(self.machine.guard(self.leaves, folded), lambda: self._revise(None))
+                self._if(self.machine.takes(self.leaves, folded), lambda: self._revise(None))
             return
         guard = self.machine.guard(self.leaves, first)
+        # an insertion into a list is not entered for NaN; the single best term is renewed as fast as it is asked
+        one = self.machine.takes(self.leaves, first) if self.lists else guard
         terms = [self.values(self.scalars.at(first, d)) for d in range(first.dim)]
+        if self.machine.by_column and self.cols > 1:
+            self._when(self._some_better(guard, terms), lambda: self._revise_columns(one, first, terms))
+            return
         folded = [self.values._fold_columns(self.machine.fold, t) for t in terms]
         with self.values.nested():
             self._bind(first, folded)
             if not self.machine.by_column:
                 self._if(guard, lambda: self._revise(None))
                 return
-            self._if(guard, lambda: self._revise_columns(guard, first, terms))
+            self._if(one, lambda: self._revise_columns(one, first, terms))
+
+    def _some_better(self, guard: Expr, terms: Sequence[Value]) -> list[Value]:
+        """The guard of the columns of a step, by component: is one of them in front of the last place, or that empty?
+
+        The fold starts from the last place, which then takes one comparison: of what has been found with itself. A NaN
+        in it stays, so that an empty place is unequal to itself.
+        """
+        b, fold = self.b, self.values.fold_pair(self.machine.fold or "")
+        found: list[Value] = []
+        with self.values.nested():
+            for d, term in enumerate(terms):
+                last = self.values(self.scalars.at(guard, d).args[1])
+                best = last
+                for u in range(term.cols):
+                    best = fold(term.column(u), best)
+                found.append(b.fcmp("une", best, last))
+        return found
 
     def _bind(self, term: Expr, values: Sequence[Value]) -> None:
         for d, v in enumerate(values):
             self.values.scope.known[self.scalars.at(term, d)] = v
 
-    def _revise_columns(self, guard: Expr, term: Expr, terms: Sequence[Value]) -> None:
+    def _revise_columns(self, one: Expr, term: Expr, terms: Sequence[Value]) -> None:
         """Columns in ascending order, so that the first of equals stays in front."""
         if self.cols > 1 and self.state.in_memory:
-            self._revise_columns_in_loop(guard, term, terms)
+            self._revise_columns_in_loop(one, term, terms)
             return
         for u in range(self.cols):
             with self.values.nested():
                 self._bind(term, [t.column(u) for t in terms])
                 if self.cols > 1:
-                    self._if(guard, lambda u=u: self._revise(u))
+                    self._if(one, lambda u=u: self._revise_column(u))
                 else:
-                    self._revise(u)
+                    self._revise_column(u)
 
-    def _revise_columns_in_loop(self, guard: Expr, term: Expr, terms: Sequence[Value]) -> None:
+    def _revise_column(self, u: int) -> None:
+        """One column of a block. Lists ask first whether it is of numbers only: then they are not asked place by place.
+
+        The step is written twice, for it is most of the work of long lists.
+        """
+        if not self.lists:
+            self._revise(u)
+            return
+        b, term = self.b, self.formulas[0]
+        terms = [self.values(self.scalars.at(term, d)) for d in range(term.dim)]
+        odd = functools.reduce(b.or_, [b.fcmp("uno", x, x) for x in terms])
+        some = b.any(odd)
+        numbers = [self.scalars.at(call("eq", term, term), d) for d in range(term.dim)]
+
+        def step(of_numbers: bool) -> list[Value]:
+            with self.values.nested() as scope:
+                if of_numbers:
+                    scope.known.update(dict.fromkeys(numbers, b.const("i1", True)))
+                self._revise(u)
+            return self.state.carried()
+
+        for condition in (some, b.let(f"xor i1 {some}, true")):
+            before = self.state.carried()
+            self.state.set_carried(b.if_scalar(condition, lambda c=condition: step(c is not some), before))
+
+    def _revise_columns_in_loop(self, one: Expr, term: Expr, terms: Sequence[Value]) -> None:
         """The same as a loop over the columns, through memory: long lists would make the code grow eightfold."""
         b = self.b
         places = [(d, u, r) for d in range(term.dim) for u in range(self.cols) for r in range(self.rows)]
@@ -243,7 +292,7 @@ class PairLoops:
                     for d in range(term.dim)
                 ]
                 self._bind(term, [Value(self.real, grid) for grid in values])
-                self._if(guard, lambda: self._revise(0))
+                self._if(one, lambda: self._revise_column(0))
             self.column, self.values.window = column, window
             loop.next = self.state.carried()
         self.state.set_carried(loop.results)
@@ -258,9 +307,10 @@ class PairLoops:
         """Do `then` if the guard holds on some lane; the registers are carried around the branch."""
         with self.values.nested():
             conditions = [self.values(self.scalars.at(guard, d)) for d in range(guard.dim)]
-        condition = conditions[0]
-        for c in conditions[1:]:
-            condition = self.b.or_(condition, c)
+        self._when(conditions, then)
+
+    def _when(self, conditions: Sequence[Value], then: Callable[[], None]) -> None:
+        condition = functools.reduce(self.b.or_, conditions)
         if self.mask is not None:
             condition = self.b.and_(condition, self.mask)
 

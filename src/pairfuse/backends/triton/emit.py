@@ -25,6 +25,7 @@ from ...lower.kernel import Kernel
 from ...lower.scalar import Scalarizer, access, free_loops, loop_var
 from .dots import Dots
 from .folded import FoldedStates
+from .guards import count_missing
 from .lists import take_best
 from .operand_kernels import prepare_functions
 from .operands import sums_differences
@@ -97,11 +98,55 @@ def multiply(x, y, acc):
     return tl.dot(x, y, acc)
 """
 
+# For products whose mantissas and exponents are kept apart (ir/steps.py). Subnormal numbers are made normal ones first.
+APART = """\
+
+
+@triton.jit
+def _normal(x):
+    if x.dtype == tl.float64:
+        return tl.where(tl.abs(x) < 2.2250738585072014e-308, x * 18446744073709551616.0, x)
+    else:
+        return tl.where(tl.abs(x) < 1.1754943508222875e-38, x * 18446744073709551616.0, x)
+
+
+@triton.jit
+def _mantissa(x):
+    y = _normal(x)
+    if x.dtype == tl.float64:
+        bits = y.to(tl.int64, bitcast=True)
+        found = ((bits & -9218868437227405313) | 4602678819172646912).to(tl.float64, bitcast=True)
+        return tl.where((bits & 9218868437227405312) == 9218868437227405312, y, found)
+    else:
+        bits = y.to(tl.int32, bitcast=True)
+        found = ((bits & -2139095041) | 1056964608).to(tl.float32, bitcast=True)
+        return tl.where((bits & 2139095040) == 2139095040, y, found)
+
+
+@triton.jit
+def _exponent(x):
+    y = _normal(x)
+    if x.dtype == tl.float64:
+        found = ((y.to(tl.int64, bitcast=True) & 9218868437227405312) >> 52) - 1022
+    else:
+        found = ((y.to(tl.int32, bitcast=True) & 2139095040) >> 23) - 126
+    return tl.where(x == y, found, found - 64).to(x.dtype)
+
+
+@triton.jit
+def _power_of_two(x):
+    if x.dtype == tl.float64:
+        return ((x.to(tl.int64) + 1023) << 52).to(tl.float64, bitcast=True)
+    else:
+        return ((x.to(tl.int32) + 127) << 23).to(tl.float32, bitcast=True)
+"""
+
 
 def emit_kernel(kernel: Kernel, tile: Tile) -> str:
     """The text of the module."""
-    emitter = TritonEmitter(kernel, tile)
-    return "\n\n\n".join([HEADER.rstrip(), *emitter.functions()]) + "\n"
+    functions = TritonEmitter(kernel, tile).functions()
+    apart = [APART.strip()] if any("_mantissa(" in text for text in functions) else []
+    return "\n\n\n".join([HEADER.rstrip(), *apart, *functions]) + "\n"
 
 
 class TritonEmitter:
@@ -214,6 +259,9 @@ class TritonEmitter:
         self.dots.start()
         if self.plan.takes_best:
             names = self.rows.begin()
+            with self.source.scope():
+                self.bind(names)
+                count_missing(self)
             self._columns(lambda: take_best(self, names), lambda: None)
         else:
             states = FoldedStates(self) if self.plan.by_row else PairStates(self)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...ir.expr import Expr
-from .guards import some_pair, some_row
+from .guards import count_missing, some_pair, some_row
 
 if TYPE_CHECKING:
     from .emit import TritonEmitter
@@ -40,15 +40,18 @@ def take_best(emitter: TritonEmitter, names: dict[Expr, str]) -> None:
             condition = some_pair(e)
     with s.block(f"if {condition}:"):
         full = s.let(f"tl.broadcast_to({term}, {e.columns.pairs})")
-        seen = f"({full} == {full})" + (f" & {e.columns.valid}" if e.masked else "")
-        left = s.let(f"tl.where({seen}, {full}, {worst})")
+        there = s.let(f"({full} == {full})" + (f" & {e.columns.valid}" if e.masked else ""))
+        left = s.let(f"tl.where({there}, {full}, {worst})")
         columns = s.let(f"tl.broadcast_to({e.columns.number}, {e.columns.pairs})")
         best, place, going = s.fresh("best"), s.fresh("place"), s.fresh("going")
+        last = LAST[e.plan.index]
 
         def search() -> None:
+            """The best of what is left, which may be infinite; NaN in a row of which nothing is left."""
             s.line(f"{best} = tl.{which}({left}, 1, keep_dims=True)")
-            last = LAST[e.plan.index]
-            s.line(f"{place} = tl.min(tl.where({left} == {best}, {columns}, {last}), 1, keep_dims=True)")
+            chosen = f"({left} == {best}) & {there}"
+            s.line(f"{place} = tl.min(tl.where({chosen}, {columns}, {last}), 1, keep_dims=True)")
+            s.line(f'{best} = tl.where({place} < {last}, {best}, float("nan"))')
             with s.scope():
                 e.bind(names)
                 s.bind(first, best)
@@ -59,5 +62,9 @@ def take_best(emitter: TritonEmitter, names: dict[Expr, str]) -> None:
             s.bind(first, best)
             s.bind(e.scalars.at(e.column_leaf, 0), e.number(place, "col"))
             e.rows.replace(names, machine.revise(e.state_leaves, e.term_leaves[0], e.column_leaf))
-            s.line(f"{left} = tl.where({columns} == {place}, {worst}, {left})")
+            s.line(f"{there} = {there} & ({columns} != {place})")
+            s.line(f"{left} = tl.where({there}, {left}, {worst})")
             search()
+        with s.scope():
+            e.bind(names)
+            count_missing(e)

@@ -235,15 +235,29 @@ def tangent(
 def reconnected(request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The outputs as functions of the inputs, for a derivative that will be differentiated again.
 
-    The first output is one already; the others, which only the derivative uses, are computed as reductions of their
-    own. The number of zeros of a product is locally constant.
+    The first output is one already; the others, which only the derivative uses, follow it, or a reduction of their own.
+    The maximum of a softmax is a constant, which the derivatives do not depend on; so is the number of zeros of a
+    product, and the scale of its other factor.
     """
-    if request.problem.reduction == "sumsoftmaxweight":
+    reduction = request.problem.reduction
+    if reduction == "sumsoftmaxweight":
+        value, logarithm, maximum, total = outputs
         again = request._replace(problem=normaliser(request.problem))
-        return outputs[0], reduce_tensors(again, tensors)[0]
-    if request.problem.reduction == "prod":
-        return outputs[0], outputs[0], outputs[2]
+        return value, logarithm, maximum, _following(total, reduce_tensors(again, tensors)[0])
+    if reduction in ("logsumexp", "logsumexp_weight"):
+        value, maximum, total = outputs
+        return value, maximum, _following(total, value)
+    if reduction == "prod":
+        value, rest, scale, zeros = outputs
+        moved = (value - value.detach()) / scale.where(scale != 0.0, 1.0)
+        return value, rest + moved, scale, zeros
     return tuple(outputs)
+
+
+def _following(total: Tensor, logarithm: Tensor) -> Tensor:
+    """A sum of exponentials that moves with its logarithm, of which a constant may have been taken away."""
+    moved = logarithm - logarithm.detach()
+    return total * moved.where(moved == 0.0, 0.0).exp()  # an infinite one does not move
 
 
 @lru_cache(maxsize=1024)
@@ -263,7 +277,7 @@ def product_rule(
     """The reductions that a product is made of, their outputs, and its derivatives with respect to them."""
     rest, powers = (request._replace(problem=part) for part in factors(request.problem))
     rest_outputs, power_outputs = reduce_tensors(rest, tensors), reduce_tensors(powers, tensors)
-    value, slopes = symmetric(power_outputs[0], outputs[2])
+    value, slopes = symmetric(power_outputs[0], outputs[3])
     count = slopes.shape[-1] // value.shape[-1]
     return [
         (rest, rest_outputs, value),

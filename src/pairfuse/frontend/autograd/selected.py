@@ -25,9 +25,8 @@ class Selection:
 
     tensors  variables of the kept axis and parameters with an axis of length 1 for the places; gathered variables
              (*batch, places, rows, D); then the indices and the choice of components
-    flat     the indices, (*batch, places * rows)
+    flat     the indices, (*batch, places * rows), 0 where no term was found: there the terms are the constant 0
     by_place the shape of the places, (*batch, places, rows)
-    found    where there is a term: elsewhere the value is a constant, infinity; (*batch, rows, places)
     """
 
     problem: Problem
@@ -37,15 +36,14 @@ class Selection:
     over: str
     flat: Tensor
     by_place: tuple[int, ...]
-    found: Tensor
 
     def cotangent(self, g: Tensor) -> Tensor:
         """The cotangent of the terms, from that of the values (*batch, rows, places)."""
-        return g.where(self.found, 0.0).movedim(-1, -2).unsqueeze(-1)
+        return g.movedim(-1, -2).unsqueeze(-1)
 
     def values(self, terms: Tensor) -> Tensor:
         """The other way: the result of the sum in the shape of the values."""
-        return terms.squeeze(-1).movedim(-1, -2).where(self.found, 0.0)
+        return terms.squeeze(-1).movedim(-1, -2)
 
     def chosen(self, slot: int, t: Tensor) -> Tensor:
         """What is made of an input, or of its tangent."""
@@ -78,7 +76,7 @@ def selection(problem: Problem, sizes: Sizes, tensors: Sequence[Tensor], outputs
     values, indices = outputs
     indices = indices.movedim(-1, -2)
     by_place = tuple(indices.shape)
-    flat = indices.reshape(*sizes.batch, by_place[-2] * by_place[-1])
+    flat = indices.reshape(*sizes.batch, by_place[-2] * by_place[-1]).clamp(min=0)
     rows = sizes.along(problem.kept)
     m, n = (rows, 1) if problem.kept == "i" else (1, rows)
     chosen = Selection(
@@ -89,7 +87,6 @@ def selection(problem: Problem, sizes: Sizes, tensors: Sequence[Tensor], outputs
         problem.over,
         flat,
         by_place,
-        ~values.isinf(),
     )
     moved = [chosen.chosen(slot, t) for slot, t in enumerate(tensors)]
     moved += [_halves(indices, values.dtype), _components(values, problem.formulas[0].dim)]

@@ -59,12 +59,14 @@ class ReduceWithSlopes(Function):
         if plan.joined:
             (joined,) = results
             value, slope = joined[..., : plan.dim].contiguous(), joined[..., plan.dim :]
+            hidden: Sequence[Tensor] = ()
         else:
-            slope, value = results
+            slope, value, *hidden = results
             # where all terms are -inf, no softmax is defined, and the value is constant
             slope = slope.where(value != -torch.inf, 0.0)
         ctx.request, ctx.plan, ctx.gradients = request, plan, gradients
-        ctx.save_for_backward(*tensors, value, slope)
+        ctx.save_for_backward(*tensors, slope, value, *hidden)
+        ctx.count = len(tensors)
         ctx.set_materialize_grads(False)
         return (value,)
 
@@ -75,14 +77,15 @@ class ReduceWithSlopes(Function):
         g = grads[0]
         if g is None:
             return (None,) * (3 + len(wanted))
-        *tensors, value, slope = ctx.saved_tensors
+        saved = ctx.saved_tensors
+        tensors, slope, outputs = saved[: ctx.count], saved[ctx.count], saved[ctx.count + 1 :]
         if torch.is_grad_enabled():  # it may be differentiated itself
-            return (None, None, None, *ctx.gradients(ctx.request, tensors, (value,), g, wanted))
+            return (None, None, None, *ctx.gradients(ctx.request, tensors, outputs, g, wanted))
         known = {slot for slot, _ in plan.targets if wanted[slot]}
         others = tuple([want and slot not in known for slot, want in enumerate(wanted)])
         found: list[Tensor | None] = [None] * len(tensors)
         if True in others:
-            found = ctx.gradients(ctx.request, tensors, (value,), g, others)
+            found = ctx.gradients(ctx.request, tensors, outputs, g, others)
         start = 0
         for slot, dim in plan.targets:
             part = slope[..., start : start + plan.dim * dim]

@@ -50,8 +50,7 @@ def value_and_gradients(asked: Question, wanted: tuple[bool, ...]) -> tuple[Arra
         assert value is not None
         outputs: tuple[Array, ...] = (value,)
     elif plan is not None and not plan.joined:
-        value, found = _with_slopes(asked, plan)
-        outputs = (value,)
+        outputs, found = _with_slopes(asked, plan)
     else:
         found = [None] * len(wanted)
         outputs = asked.run(problem, asked.values)
@@ -78,9 +77,10 @@ def _passed(asked: Question, p: Pass, outputs: Sequence[Array], found: list[Arra
     return value
 
 
-def _with_slopes(asked: Question, plan: Slopes) -> tuple[Array, list[Array | None]]:
-    """The value, and the derivatives that are a product with its slopes."""
-    slope, value = asked.run(plan.problem, asked.values)
+def _with_slopes(asked: Question, plan: Slopes) -> tuple[tuple[Array, ...], list[Array | None]]:
+    """The outputs, and the derivatives that are a product with the slopes of the value."""
+    slope, *outputs = asked.run(plan.problem, asked.values)
+    value = outputs[0]
     found: list[Array | None] = [None] * len(asked.values)
     start = 0
     for slot, dim in plan.targets:
@@ -88,7 +88,7 @@ def _with_slopes(asked: Question, plan: Slopes) -> tuple[Array, list[Array | Non
         part = np.where(value != -np.inf, slope[..., start : start + dim], 0)
         found[slot] = asked.g * part
         start += dim
-    return value, found
+    return tuple(outputs), found
 
 
 # ---------------------------------------------------------------------- extrema
@@ -101,16 +101,17 @@ def _selected(
     values, indices = outputs
     axes, sizes = input_axes(problem), asked.sizes
     places = np.swapaxes(indices, -1, -2)  # (*batch, places, rows)
+    halves = np.stack((places >> INDEX_BITS, places & ((1 << INDEX_BITS) - 1)), -1).astype(problem.dtype)
+    places = np.maximum(places, 0)  # where there is no term, the formula is 0
     rows = sizes.along(problem.kept)
     m, n = (rows, 1) if problem.kept == "i" else (1, rows)
     moved = [
         _gathered(v, places) if axis == problem.over else v[..., None, :] if axis == "p" else v[..., None, :, :]
         for v, axis in zip(asked.values, axes, strict=True)
     ]
-    halves = np.stack((places >> INDEX_BITS, places & ((1 << INDEX_BITS) - 1)), -1).astype(problem.dtype)
     length = problem.formulas[0].dim
     component = np.repeat(np.eye(length, dtype=problem.dtype), values.shape[-1] // length, axis=0)
-    g = np.swapaxes(np.where(np.isinf(values), 0, asked.g), -1, -2)[..., None]
+    g = np.swapaxes(asked.g, -1, -2)[..., None]
     terms = Question(
         selected_terms(problem), [*moved, halves, component], Sizes(m, n, places.shape[:-1]), asked.settings, g
     )

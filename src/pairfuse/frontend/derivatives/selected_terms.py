@@ -28,21 +28,24 @@ def with_index(problem: Problem) -> Problem:
 def selected_terms(problem: Problem) -> Problem:
     """The formula at given indices: variables of the reduced axis become variables of the kept axis.
 
-    After the inputs of the problem come the indices, then the choice of the component.
+    After the inputs of the problem come the indices, then the choice of the component.  At the index -1, where no term
+    was found, it is 0, whatever stands in the place of the variables.
     """
     count = len(input_axes(problem))
     kept, over = problem.kept, problem.over
     formula = problem.formulas[0]
+    halves = input_(count, kept, 2)
+    parts = [call("extract", halves, start=k, size=1) for k in (0, 1)]
     new: dict[Expr, Expr] = {}
     for n in toposort(formula):
         if n.name == "input" and n.param("axis") == over:
             new[n] = input_(n.param("slot"), kept, n.dim)
         elif n is index(over):
-            halves = input_(count, kept, 2)
-            high, low = (call("to_index", call("extract", halves, start=k, size=1)) for k in (0, 1))
+            high, low = (call("to_index", part) for part in parts)
             new[n] = high * const(1 << INDEX_BITS, "index") + low
     terms = substitute(formula, new)
     if formula.dim > 1:
         chosen = call("ne", input_(count + 1, "p", formula.dim), 0.0)
         terms = call("sum_d", call("where", chosen, terms, 0.0), group=formula.dim)
+    terms = call("where", parts[0] >= 0.0, terms, 0.0)
     return Problem((terms,), "sum", over, problem.dtype, accuracy=problem.accuracy)

@@ -25,7 +25,8 @@ class Slopes(NamedTuple):
     """The pass that computes a value of length `dim` and its slopes.
 
     problem   its inputs are those of the reduction
-    joined    the first output is the value, then the slopes; or else the first is the slopes, the second the value
+    joined    the first output is the value, then the slopes; or else the first is the slopes, the others those of the
+              reduction
     targets   (slot, dim) of the inputs whose slopes there are; of each, dim components for every component of the value
     """
 
