@@ -24,7 +24,8 @@ UNROLL_FOLD = 4
 # Longer lists (of the K smallest) are shifted by a loop: written out, they compile slowly and insert no faster.
 UNROLL_LIST = 16
 
-LEAVES = frozenset({"input", "field", "slot"})
+KEPT = "kept"  # the leaves of kernel.py for vectors that a stage stores for its own loops
+LEAVES = frozenset({"input", "field", "slot", KEPT})
 
 
 def _one(*_: int, **__: Any) -> int:

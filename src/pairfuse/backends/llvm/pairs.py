@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...ir.expr import Expr, leaf, toposort
 from ...ir.reductions import Slot, fold_columns
-from ...lower.scalar import UNROLL, access, loop_var
+from ...lower.scalar import KEPT, UNROLL, access, loop_var
 from .builder import Value
 from .state import SLOT_LOOP, TileState
 
@@ -62,7 +62,7 @@ class PairLoops:
     @property
     def numbered_rows(self) -> bool:
         """Are row fields addressed by a number that only a loop knows?"""
-        nodes = toposort(*(x for components in self.components for x in components))
+        nodes = toposort(*(x for components in self.components for x in components), *self.e.kept.bodies("pair"))
         return any(self.inlined) or any(
             n.name == "component_at" and n.args[0].name == "field" and n.args[0].param("stage") == "row" for n in nodes
         )
@@ -121,6 +121,8 @@ class PairLoops:
         from_state = node.name != "index" and node.args[0].name == "slot"
         if from_state:
             return self._resolve_state(node)
+        if node.name != "index" and node.args[0].name == KEPT:
+            return self.e.kept.read(*access(node))
         axis = node.param("axis") if node.name == "index" else node.args[0].param("axis")
         if axis != self.e.problem.columns:
             return self.e.row_index() if node.name == "index" else self.e.resolve_row(node)
@@ -177,6 +179,7 @@ class PairLoops:
 
     # ------------------------------------------------------------------ one step: terms, guard, revise, update
     def _pairs(self) -> None:
+        self.e.kept.compute("pair")
         known = self.values.scope.known
         for components, named in zip(self.components, self.term_leaves, strict=True):
             for d, x in enumerate(components):
