@@ -6,7 +6,8 @@ such a product would be computed as often, and a chain of three of them would co
 
 How often a node is written follows from the loops that read it.  A *site* is a loop and the index at which it reads:
 what two operations read at one site is written once.  Sites are handed down from the formulas to their arguments; a
-node whose sites together cost more than storing it would is kept, and is read at one site from then on.
+node whose sites together cost more than storing it would is kept, and is read at one site from then on.  So is a node
+that takes a loop of its own, where it is read by another loop: loops inside of loops sum a few columns at a time only.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ def kept_vectors(roots: Sequence[Expr]) -> list[Expr]:
     sites: dict[Expr, Sites] = {n: {} for n in order}
     for root in roots:
         _read(sites[root], {ONCE if root.dim <= WRITTEN_OUT else "loop": float(root.dim)})
+    folded = _folded(order)
     kept: set[Expr] = set()
     for node in reversed(order):
         if node.name in LEAVES or not node.args:
             continue
         found = {ONCE: 1.0} if node.dim == 1 else sites[node]
-        if _is_worth(node, sum(found.values()), costs[node]):
+        nested = folded[node] and any(map(_in_fold, found))
+        if node.dim > 1 and node.kind == "real" and (nested or _is_worth(node, sum(found.values()), costs[node])):
             kept.add(node)
             found = {node: float(node.dim)}
         for arg in dict.fromkeys(node.args):
@@ -52,9 +55,25 @@ def kept_vectors(roots: Sequence[Expr]) -> list[Expr]:
     return [n for n in order if n in kept]
 
 
+def _folded(order: Iterable[Expr]) -> dict[Expr, bool]:
+    """Does a component of a node take a loop over the components of another vector, and then element-wise operations?"""
+    found: dict[Expr, bool] = {}
+    for node in order:
+        loop = "fold" in node.op.traits and node.args[0].dim // node.dim > UNROLL_FOLD
+        found[node] = node.dim > 1 and (loop or (node.op.elementwise and any(found[a] for a in node.args)))
+    return found
+
+
+def _in_fold(site: object) -> bool:
+    """Is a site inside of the loop of a fold?"""
+    while isinstance(site, tuple):
+        if isinstance(site[0], Expr):
+            return True
+        site = site[1]
+    return site == "many"
+
+
 def _is_worth(node: Expr, reads: float, cost: float) -> bool:
-    if node.dim == 1 or node.kind != "real":
-        return False
     return reads * cost > WORTH * (node.dim * (cost + 1) + reads)
 
 
