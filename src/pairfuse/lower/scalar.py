@@ -10,7 +10,7 @@ outside by the emitter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from ..errors import FormulaError
@@ -144,8 +144,10 @@ def free_loops(root: Expr, memo: dict[Expr, frozenset[int]]) -> frozenset[int]:
     return memo[root]
 
 
-def invariants(body: Expr, depth: int, memo: dict[Expr, frozenset[int]]) -> Iterator[Expr]:
-    """The largest parts of the body of a loop that do not depend on its variable: they are written before the loop."""
+def invariants(
+    body: Expr, depth: int, opened: Collection[int], memo: dict[Expr, frozenset[int]]
+) -> Iterator[Expr]:
+    """The largest parts of the body of a loop that can be written before it, where the loops `opened` are open."""
     seen: set[Expr] = set()
     stack = [body]
     while stack:
@@ -153,7 +155,8 @@ def invariants(body: Expr, depth: int, memo: dict[Expr, frozenset[int]]) -> Iter
         if node in seen:
             continue
         seen.add(node)
-        if depth not in free_loops(node, memo):
+        free = free_loops(node, memo)
+        if depth not in free and free.issubset(opened):
             yield node
         elif node.name != "component_at":
             stack += node.args

@@ -188,6 +188,6 @@ class Source:
 
     def hoist(self, body: Expr, depth: int) -> None:
         """Write what does not depend on the loop before it."""
-        for node in invariants(body, depth, self._free):
-            if not node.is_const() and free_loops(node, self._free) <= set(self.loops):
+        for node in invariants(body, depth, self.loops, self._free):
+            if not node.is_const():
                 self(node)
