@@ -56,7 +56,7 @@ def kept_vectors(roots: Sequence[Expr]) -> list[Expr]:
 
 
 def _folded(order: Iterable[Expr]) -> dict[Expr, bool]:
-    """Does a component of a node take a loop over the components of another vector, and then element-wise operations?"""
+    """Is a node made by a loop over the components of another vector, and element-wise operations after it?"""
     found: dict[Expr, bool] = {}
     for node in order:
         loop = "fold" in node.op.traits and node.args[0].dim // node.dim > UNROLL_FOLD
@@ -96,9 +96,7 @@ def _sites_of(node: Expr, arg: Expr, sites: Sites) -> Sites:
     if "fold" in node.op.traits:
         times = arg.dim // node.dim
         written_out = times <= UNROLL_FOLD
-        return {
-            site if site == ONCE and written_out else (node, site): count * times for site, count in sites.items()
-        }
+        return {site if site == ONCE and written_out else (node, site): count * times for site, count in sites.items()}
     # structure: the components move, so that they are read at another index of the same loop
     moved = (node.name, node.params, node.args.index(arg))
     return {

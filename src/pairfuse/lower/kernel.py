@@ -27,7 +27,7 @@ from .problem import Problem
 from .scalar import KEPT
 
 register(Op("field", 0, lambda stage, offset, dim, axis: dim, doc="A value that an earlier stage has stored."))
-register(Op(KEPT, 0, lambda stage, offset, dim, axes: dim, doc="A vector that the present stage has stored for its loops."))
+register(Op(KEPT, 0, lambda stage, offset, dim, axes: dim, doc="A vector stored for the loops of its stage."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,6 @@ _FIELD = re.compile(r"(field|kept)\((?:axis|axes)='\w*', dim=(\d+), offset=(\d+)
 def _text(expr: Expr) -> str:
     """The text of an expression in one line, a field as the place where it is stored: row[0:3]."""
     line = to_text(expr, separator="; ")
-
 
     def place(m: re.Match[str]) -> str:
         name = m[4] if m[1] == "field" else m[1]

@@ -144,9 +144,7 @@ def free_loops(root: Expr, memo: dict[Expr, frozenset[int]]) -> frozenset[int]:
     return memo[root]
 
 
-def invariants(
-    body: Expr, depth: int, opened: Collection[int], memo: dict[Expr, frozenset[int]]
-) -> Iterator[Expr]:
+def invariants(body: Expr, depth: int, opened: Collection[int], memo: dict[Expr, frozenset[int]]) -> Iterator[Expr]:
     """The largest parts of the body of a loop that can be written before it, where the loops `opened` are open."""
     seen: set[Expr] = set()
     stack = [body]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from ...errors import CompileError
 from ...ir.expr import Expr
-from ...lower.scalar import Scalarizer, free_loops, invariants, loop_var
+from ...lower.scalar import Scalarizer, invariants, loop_var
 
 Resolver = Callable[[Expr], str]
 
