@@ -16,7 +16,7 @@ from random_formulas import renumbered
 from pairfuse.ir.expr import Expr, call, const, input_, inputs
 from pairfuse.transform.autodiff import jvp, vjp
 
-WIDTHS = (2, 4, 5, 6, 9)
+WIDTHS = (3, 6, 9, 9)
 REDUCTIONS = ("sum", "sum", "sum", "max", "argmin", "logsumexp", "max_argmax", "Kmin", "sumsoftmaxweight")
 SMOOTH = ("tanh", "sin", "sigmoid", "atan")
 
@@ -36,11 +36,11 @@ class Inputs:
 def networks(draw: st.DrawFn, depth: int = 4) -> Expr:
     """A number or a vector made of vectors of i, of j and of both."""
     new = Inputs()
-    d = draw(st.sampled_from((1, 3, 6)))
+    d = draw(st.sampled_from((3, 6, 9)))
     x, y = new("i", d), new("j", d)
     pool = [x, y, draw(st.sampled_from((x - y, x * y, x + y)))]
-    for _ in range(draw(st.integers(1, depth))):
-        z = pool[-1 - min(draw(st.integers(0, 3)), len(pool) - 1)]
+    for _ in range(draw(st.integers(2, depth))):
+        z = pool[-1 - min(max(0, draw(st.integers(-3, 3))), len(pool) - 1)]
         kind = draw(st.sampled_from(("matvec", "matvec", "matvec", "vecmat", "outer", "shared", "norm")))
         axis = draw(st.sampled_from("pppij"))
         width = draw(st.sampled_from(WIDTHS))
