@@ -58,8 +58,9 @@ def access(node: Expr) -> tuple[Expr, int | Expr]:
     return node.args[0], node.args[1]
 
 
-def loop_var(depth: int) -> Expr:
-    return leaf("loop_var", "index", depth=depth)
+def loop_var(depth: int, size: int = 0) -> Expr:
+    """The number of the component in the loop `depth`, over `size` of them (0: of which the length is not told)."""
+    return leaf("loop_var", "index", depth=depth, size=size)
 
 
 class Scalarizer:
@@ -107,7 +108,7 @@ class Scalarizer:
         depth = self.depth
         self.depth += 1
         try:
-            inner = body(loop_var(depth))
+            inner = body(loop_var(depth, size))
         finally:
             self.depth -= 1
         result_kind = "index" if kind.startswith("arg") else inner.kind

@@ -266,7 +266,7 @@ class KernelEmitter:
             for d in range(f.expr.dim):
                 store(self.values(self.scalars.at(f.expr, d)), d)
             return
-        var = loop_var(COMPONENT_LOOP)
+        var = loop_var(COMPONENT_LOOP, f.expr.dim)
         body = self.scalars.at(f.expr, var)
         self.values.hoist(body, COMPONENT_LOOP)
         with self.b.loop("0", str(f.expr.dim), 1) as loop, self.values.inside(COMPONENT_LOOP, loop.index):

@@ -31,7 +31,7 @@ class KeptVectors:
 
     def bodies(self, stage: str) -> list[Expr]:
         """A component of each vector of a stage, of the number that the loop knows."""
-        return [self.e.scalars.at(f.expr, loop_var(KEPT_LOOP)) for f in self.e.kernel.kept_of(stage)]
+        return [self.e.scalars.at(f.expr, loop_var(KEPT_LOOP, f.expr.dim)) for f in self.e.kernel.kept_of(stage)]
 
     def compute(self, stage: str) -> None:
         """Compute the vectors of a stage, each by a loop over its components."""

@@ -308,7 +308,7 @@ class PairLoops:
     def _long_step(self, changed: Sequence[tuple[Slot, Expr]]) -> None:
         for dim in sorted({s.dim for s, _ in changed}):
             group = [(s, x) for s, x in changed if s.dim == dim]
-            var = loop_var(SLOT_LOOP)
+            var = loop_var(SLOT_LOOP, dim)
             for _, x in group:
                 self.values.hoist(self.scalars.at(x, var), SLOT_LOOP)
             with self.b.loop("0", str(dim), 1) as loop:

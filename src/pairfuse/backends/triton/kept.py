@@ -89,7 +89,7 @@ class KeptVectors:
         s, e = self.source, self.emitter
         for f in self.fields[stage]:
             s.loops[KEPT_LOOP] = s.fresh("d")
-            body = s.scalars_here(e.scalars.unroll_fold).at(f.expr, loop_var(KEPT_LOOP))
+            body = s.scalars_here(e.scalars.unroll_fold).at(f.expr, loop_var(KEPT_LOOP, f.expr.dim))
             head = f"for {s.loops[KEPT_LOOP]} in tl.range(0, {f.expr.dim}):"
             number = s.loops.pop(KEPT_LOOP)
             s.hoist(body, KEPT_LOOP)
