@@ -1,12 +1,13 @@
 """Random networks of vectors: products with matrices, element-wise functions and norms, up to four products deep.
 
-In: nothing.  Out: `networks`, formulas in which vectors are read by the loops of others, with their weights at any axis;
-`network_cases`, problems of them, or of their derivatives, with data.
+In: nothing.  Out: `networks`, formulas in which vectors are read by the loops of others, with weights of any
+axis; `network_cases`, problems of them, or of their derivatives, with data.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from conformance import BATCHES, DTYPES, LAYOUTS, Case, draw_case, problem
@@ -19,6 +20,29 @@ from pairfuse.transform.autodiff import jvp, vjp
 WIDTHS = (3, 6, 9, 9)
 REDUCTIONS = ("sum", "sum", "sum", "max", "argmin", "logsumexp", "max_argmax", "Kmin", "sumsoftmaxweight")
 SMOOTH = ("tanh", "sin", "sigmoid", "atan")
+
+
+def network(depth: int, units: int, dim: int = 3, axis: str = "p", activation: str = "relu") -> Expr:
+    """w . a(W_k a(... W_1 (x_i - y_j))), the weights at this axis."""
+    z = input_(0, "i", dim) - input_(1, "j", dim)
+    for k in range(depth):
+        z = call(activation, call("matvecmult", input_(2 + k, axis, units * z.dim), z))
+    return call("dot", z, input_(2 + depth, "p", units))
+
+
+def network_of_all_stages(units: int, depth: int = 2) -> Expr:
+    """The inner product of three networks, of i, of j and of parameters alone, goes through one of the pairs."""
+    slot, vectors = 0, []
+    for axis in "ijp":
+        z = input_(slot, axis, units)
+        slot += 1
+        for _ in range(depth):
+            z = call("tanh", call("matvecmult", input_(slot, "p", units * units) / units, z))
+            slot += 1
+        vectors.append(z)
+    u, v, w = vectors
+    square = input_(slot, "p", units * units) / units
+    return call("dot", call("matvecmult", square, call("tanh", call("matvecmult", square, u - v))), w)
 
 
 class Inputs:
@@ -64,8 +88,11 @@ def networks(draw: st.DrawFn, depth: int = 4) -> Expr:
     return draw(st.sampled_from((call("sum", f), call("norm2", f + 2.0), f)))
 
 
+SIZES = ((7, 5), (1, 300), (40, 33), (3, 257), (33, 2))
+
+
 @st.composite
-def network_cases(draw: st.DrawFn, depth: int = 4) -> Case:
+def network_cases(draw: st.DrawFn, depth: int = 4, sizes: Sequence[tuple[int, int]] = SIZES) -> Case:
     """A reduction of a network, or of the gradient or the second derivative of one, with its data."""
     f = draw(networks(depth))
     leaves = inputs(f)
@@ -86,7 +113,7 @@ def network_cases(draw: st.DrawFn, depth: int = 4) -> Case:
     if params and f.dim > 5:
         fs = (call("sum", f),)
     p = problem(name, *renumbered(fs), over=over, dtype=draw(st.sampled_from(DTYPES)), **params)
-    m, n = draw(st.sampled_from(((7, 5), (1, 300), (40, 33), (3, 257), (33, 2))))
-    batch = draw(st.sampled_from(BATCHES)) if m * n < 300 else "none"
+    m, n = draw(st.sampled_from(sizes))
+    batch = draw(st.sampled_from(BATCHES)) if 20 < m * n < 300 else "none"
     layouts = draw(st.sampled_from((("plain",), LAYOUTS)))
     return draw_case(np.random.default_rng(draw(st.integers(0, 1000))), p, m, n, batch, layouts)
