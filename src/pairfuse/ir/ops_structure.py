@@ -15,54 +15,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
+from .component_numbers import div, is_int, mod, plus, regroup, times
 from .expr import Expr, call, const
 from .rows import FOLD, one, structural, where
 
 
-def _regroup(d: Any, sizes: tuple[int, ...], order: tuple[int, ...]) -> Any:
-    """Position in the source of component d of the transposed vector (row-major on both sides)."""
-    strides = [math.prod(sizes[k + 1 :]) for k in range(len(sizes))]
-    position: Any = 0
-    rest = d
-    for axis in reversed(order):
-        size = sizes[axis]
-        # d is inside the vector: what is left for the outermost axis needs no modulo
-        digit, rest = (rest, 0) if axis == order[0] else (_mod(rest, size), _div(rest, size))
-        position = _plus(position, _times(digit, strides[axis]))
-    return position
-
-
-def _is_int(*xs: Any) -> bool:
-    return all(isinstance(x, int) for x in xs)
-
-
-def _plus(a: Any, b: Any) -> Any:
-    if _is_int(a, b):
-        return a + b
-    return b if _is_int(a) and a == 0 else a if _is_int(b) and b == 0 else call("add", _ix(a), _ix(b))
-
-
-def _times(a: Any, n: int) -> Any:
-    return a * n if _is_int(a) else a if n == 1 else call("mul", a, const(n, "index"))
-
-
-def _div(a: Any, n: int) -> Any:
-    return a // n if _is_int(a) else a if n == 1 else call("floordiv", a, const(n, "index"))
-
-
-def _mod(a: Any, n: int) -> Any:
-    if _is_int(a):
-        return a % n
-    return 0 if n == 1 else call("sub", a, _times(_div(a, n), n))
-
-
-def _ix(a: Any) -> Expr:
-    return a if isinstance(a, Expr) else const(a, "index")
-
-
 def _inside(d: Any, start: int, stop: int, then: Callable[[], Expr], otherwise: Callable[[], Expr]) -> Expr:
     """then() if start <= d < stop else otherwise()."""
-    if _is_int(d):
+    if is_int(d):
         return then() if start <= d < stop else otherwise()
     test = call("lt", d, const(stop, "index"))
     if start > 0:
@@ -72,7 +32,7 @@ def _inside(d: Any, start: int, stop: int, then: Callable[[], Expr], otherwise: 
 
 def _clip(d: Any, low: int, high: int) -> Any:
     """d kept inside [low, high], so that the branch not taken reads a valid component."""
-    if _is_int(d):
+    if is_int(d):
         return d
     d = where(call("lt", d, const(low, "index")), const(low, "index"), d)
     return where(call("gt", d, const(high, "index")), const(high, "index"), d)
@@ -93,7 +53,7 @@ structural(
     operands="any",
     ref=lambda x, start, size: x[..., start : start + size],
     vjp=lambda g, out, x, start, size: (call("pad", g, start=start, size=x.dim),),
-    component=lambda node, d, at, fold: at(node.args[0], _plus(d, node.param("start"))),
+    component=lambda node, d, at, fold: at(node.args[0], plus(d, node.param("start"))),
     samples=(((5,), {"start": 1, "size": 3}), ((3,), {"start": 2, "size": 1}), ((2,), {"start": 0, "size": 2})),
     doc="Components start ... start+size-1.",
     aliases=("Extract",),
@@ -114,7 +74,7 @@ def _pad_ref(x: Any, start: int, size: int) -> Any:
 
 def _pad_component(node: Expr, d: Any, at: Any, fold: Any) -> Expr:
     x, start = node.args[0], node.param("start")
-    inner = _clip(_plus(d, -start), 0, x.dim - 1)
+    inner = _clip(plus(d, -start), 0, x.dim - 1)
     return _inside(d, start, start + x.dim, lambda: at(x, inner), lambda: const(0, x.kind))
 
 
@@ -141,7 +101,7 @@ def _concat_ref(x: Any, y: Any) -> Any:
 
 def _concat_component(node: Expr, d: Any, at: Any, fold: Any) -> Expr:
     x, y = node.args
-    first, second = _clip(d, 0, x.dim - 1), _clip(_plus(d, -x.dim), 0, y.dim - 1)
+    first, second = _clip(d, 0, x.dim - 1), _clip(plus(d, -x.dim), 0, y.dim - 1)
     return _inside(d, 0, x.dim, lambda: at(x, first), lambda: at(y, second))
 
 
@@ -178,7 +138,7 @@ structural(
     operands="any",
     ref=lambda x, times: np.repeat(x, times, axis=-1),
     vjp=lambda g, out, x, times: (call("sum_d", g, group=times),),
-    component=lambda node, d, at, fold: at(node.args[0], _div(d, node.param("times"))),
+    component=lambda node, d, at, fold: at(node.args[0], div(d, node.param("times"))),
     samples=(((3,), {"times": 2}), ((1,), {"times": 3})),
     doc="Every component `times` times in a row.",
     aliases=("SumT",),
@@ -194,7 +154,7 @@ structural(
     vjp=lambda g, out, x, times: (
         call("sum_d", call("transpose", g, sizes=(times, x.dim), order=(1, 0)), group=times),
     ),
-    component=lambda node, d, at, fold: at(node.args[0], _mod(d, node.args[0].dim)),
+    component=lambda node, d, at, fold: at(node.args[0], mod(d, node.args[0].dim)),
     samples=(((3,), {"times": 2}), ((1,), {"times": 3})),
     doc="The whole vector `times` times in a row.",
 )
@@ -226,7 +186,7 @@ structural(
     operands="any",
     ref=_transpose_ref,
     vjp=_transpose_vjp,
-    component=lambda node, d, at, fold: at(node.args[0], _regroup(d, node.param("sizes"), node.param("order"))),
+    component=lambda node, d, at, fold: at(node.args[0], regroup(d, node.param("sizes"), node.param("order"))),
     samples=(
         ((6,), {"sizes": (2, 3), "order": (1, 0)}),
         ((24,), {"sizes": (2, 3, 4), "order": (2, 0, 1)}),
@@ -257,7 +217,7 @@ structural(
     component=lambda node, d, at, fold: fold(
         "sum",
         node.param("group"),
-        lambda k: at(node.args[0], _plus(_times(d, node.param("group")), k)),
+        lambda k: at(node.args[0], plus(times(d, node.param("group")), k)),
     ),
     traits=FOLD,
     samples=(((6,), {"group": 3}), ((3,), {"group": 3}), ((2,), {"group": 1})),
@@ -322,16 +282,16 @@ def _shift_vjp(g: Expr, out: Expr, x: Expr, group: int, fill: float) -> tuple[Ex
         return (None,)
     # one place down: the last cotangent of a group goes nowhere, and what enters from the next group is masked
     moved = call("pad", call("extract", g, start=1, size=x.dim - 1), start=0, size=x.dim)
-    place = _mod(call("arange", size=x.dim), group)
+    place = mod(call("arange", size=x.dim), group)
     return (where(call("ne", place, const(group - 1, "index")), moved, 0.0),)
 
 
 def _shift_component(node: Expr, d: Any, at: Any, fold: Any) -> Expr:
     x, group, fill = node.args[0], node.param("group"), node.param("fill")
-    if _is_int(d):
+    if is_int(d):
         return const(fill, x.kind) if d % group == 0 else at(x, d - 1)
-    first = call("eq", _mod(d, group), const(0, "index"))
-    return where(first, const(fill, x.kind), at(x, _clip(_plus(d, -1), 0, x.dim - 1)))
+    first = call("eq", mod(d, group), const(0, "index"))
+    return where(first, const(fill, x.kind), at(x, _clip(plus(d, -1), 0, x.dim - 1)))
 
 
 structural(

@@ -9,20 +9,25 @@ In: a problem and its expanded, simplified formulas.  Out: a `Kernel`, whose sta
     state       the machine of the reduction: guard, revise, update, merge, finalize
 
 A stage hands its results to the later ones through `field` leaves, numbered by their place in the stage's storage.
+Vectors that the loops of a stage would compute again and again (keep.py) are computed before them, and stored until the
+stage has ended: they are `kept` leaves.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from ..ir.expr import Expr, Op, leaf, register, toposort, with_args
+from ..ir.expr import OPS, Expr, Op, leaf, register, toposort, with_args
 from ..ir.reductions import Machine, Slot
 from ..ir.text import to_text
+from .keep import kept_vectors
 from .problem import Problem
+from .scalar import KEPT
 
 register(Op("field", 0, lambda stage, offset, dim, axis: dim, doc="A value that an earlier stage has stored."))
+register(Op(KEPT, 0, lambda stage, offset, dim, axes: dim, doc="A vector stored for the loops of its stage."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Kernel:
     column: tuple[Field, ...]
     terms: tuple[Expr, ...]
     machine: Machine
+    kept: tuple[Field, ...] = ()
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -56,6 +62,14 @@ class Kernel:
     def fields(self, stage: str) -> tuple[Field, ...]:
         return {"parameter": self.parameter, "row": self.row, "column": self.column}[stage]
 
+    def kept_of(self, stage: str) -> tuple[Field, ...]:
+        """The vectors that a stage keeps, in the order in which they are computed."""
+        return tuple(f for f in self.kept if f.leaf.param("stage") == stage)
+
+    def kept_width(self, stage: str) -> int:
+        """Components of all vectors that a stage keeps."""
+        return sum(f.expr.dim for f in self.kept_of(stage))
+
     def definition(self, node: Expr) -> Expr:
         """The expression that a field stands for; other expressions stand for themselves."""
         if node.name != "field":
@@ -67,6 +81,9 @@ class Kernel:
         for stage in ("parameter", "row", "column"):
             for f in self.fields(stage):
                 lines.append(f"  {stage:9} [{f.offset}:{f.offset + f.expr.dim}] = {_text(f.expr)}")
+        for f in self.kept:
+            stage = f.leaf.param("stage")
+            lines.append(f"  {stage:9} kept [{f.offset}:{f.offset + f.expr.dim}] = {_text(f.expr)}")
         for k, term in enumerate(self.terms):
             lines.append(f"  pair      F{k}[{term.dim}] = {_text(term)}")
         for s in self.slots:
@@ -75,13 +92,18 @@ class Kernel:
         return "\n".join(lines)
 
 
-_FIELD = re.compile(r"field\(axis='\w', dim=(\d+), offset=(\d+), stage='(\w+)'\)")
+_FIELD = re.compile(r"(field|kept)\((?:axis|axes)='\w*', dim=(\d+), offset=(\d+), stage='(\w+)'\)")
 
 
 def _text(expr: Expr) -> str:
     """The text of an expression in one line, a field as the place where it is stored: row[0:3]."""
     line = to_text(expr, separator="; ")
-    return _FIELD.sub(lambda m: f"{m[3]}[{m[2]}:{int(m[2]) + int(m[1])}]", line)
+
+    def place(m: re.Match[str]) -> str:
+        name = m[4] if m[1] == "field" else m[1]
+        return f"{name}[{m[3]}:{int(m[3]) + int(m[2])}]"
+
+    return _FIELD.sub(place, line)
 
 
 class _Stage:
@@ -149,4 +171,32 @@ def lower(problem: Problem, formulas: Iterable[Expr]) -> Kernel:
     terms = tuple(handed_on(f, "pair") for f in formulas)
     dims = tuple(f.dim for f in problem.formulas)
     fields = {name: tuple(s.fields.values()) for name, s in stages.items()}
-    return Kernel(problem, fields["parameter"], fields["row"], fields["column"], terms, problem.machine(dims))
+    kept: list[Field] = []
+    for name, stored in fields.items():
+        found, new_roots = _keep([f.expr for f in stored], name)
+        kept += found
+        fields[name] = tuple(replace(f, expr=x) for f, x in zip(stored, new_roots, strict=True))
+    found, terms = _keep(terms, "pair")
+    kept += found
+    return Kernel(
+        problem, fields["parameter"], fields["row"], fields["column"], terms, problem.machine(dims), tuple(kept)
+    )
+
+
+def _keep(roots: Sequence[Expr], stage: str) -> tuple[list[Field], tuple[Expr, ...]]:
+    """The vectors that the formulas of a stage keep, and the formulas that read them."""
+    chosen = set(kept_vectors(roots))
+    if not chosen:
+        return [], tuple(roots)
+    kept: list[Field] = []
+    new: dict[Expr, Expr] = {}
+    offset = 0
+    for node in toposort(*roots):
+        new[node] = with_args(node, tuple(new[a] for a in node.args))
+        if node in chosen:
+            params = (("axes", "".join(sorted(node.axes))), ("dim", node.dim), ("offset", offset), ("stage", stage))
+            kept_leaf = Expr(OPS[KEPT], (), params, node.kind, node.axes)
+            kept.append(Field(new[node], offset, kept_leaf))
+            offset += node.dim
+            new[node] = kept_leaf
+    return kept, tuple(new[r] for r in roots)

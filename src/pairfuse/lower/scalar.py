@@ -10,7 +10,7 @@ outside by the emitter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from ..errors import FormulaError
@@ -24,7 +24,8 @@ UNROLL_FOLD = 4
 # Longer lists (of the K smallest) are shifted by a loop: written out, they compile slowly and insert no faster.
 UNROLL_LIST = 16
 
-LEAVES = frozenset({"input", "field", "slot"})
+KEPT = "kept"  # the leaves of kernel.py for vectors that a stage stores for its own loops
+LEAVES = frozenset({"input", "field", "slot", KEPT})
 
 
 def _one(*_: int, **__: Any) -> int:
@@ -57,8 +58,9 @@ def access(node: Expr) -> tuple[Expr, int | Expr]:
     return node.args[0], node.args[1]
 
 
-def loop_var(depth: int) -> Expr:
-    return leaf("loop_var", "index", depth=depth)
+def loop_var(depth: int, size: int = 0) -> Expr:
+    """The number of the component in the loop `depth`, over `size` of them (0: of which the length is not told)."""
+    return leaf("loop_var", "index", depth=depth, size=size)
 
 
 class Scalarizer:
@@ -130,7 +132,7 @@ class Scalarizer:
         depth = self.depth
         self.depth += 1
         try:
-            inner = body(loop_var(depth))
+            inner = body(loop_var(depth, size))
         except _Missing as missing:
             missing.loops += 1
             raise
@@ -188,8 +190,8 @@ def free_loops(root: Expr, memo: dict[Expr, frozenset[int]]) -> frozenset[int]:
     return memo[root]
 
 
-def invariants(body: Expr, depth: int, memo: dict[Expr, frozenset[int]]) -> Iterator[Expr]:
-    """The largest parts of the body of a loop that do not depend on its variable: they are written before the loop."""
+def invariants(body: Expr, depth: int, opened: Collection[int], memo: dict[Expr, frozenset[int]]) -> Iterator[Expr]:
+    """The largest parts of the body of a loop that can be written before it, where the loops `opened` are open."""
     seen: set[Expr] = set()
     stack = [body]
     while stack:
@@ -197,7 +199,8 @@ def invariants(body: Expr, depth: int, memo: dict[Expr, frozenset[int]]) -> Iter
         if node in seen:
             continue
         seen.add(node)
-        if depth not in free_loops(node, memo):
+        free = free_loops(node, memo)
+        if depth not in free and free.issubset(opened):
             yield node
         elif node.name != "component_at":
             stack += node.args

@@ -18,11 +18,12 @@ from collections.abc import Callable, Sequence
 
 from ...ir.expr import Expr
 from ...lower.kernel import Field, Kernel
-from ...lower.scalar import UNROLL, Scalarizer, access, loop_var
+from ...lower.scalar import KEPT, UNROLL, Scalarizer, access, loop_var
 from ...lower.schedule import Schedule, Target
 from . import layout as words
 from .builder import Builder, Value
 from .finish import FinishEmitter
+from .kept import KeptVectors
 from .layout import Layout
 from .listed import ListedWalk
 from .pairs import PairLoops
@@ -78,6 +79,7 @@ class KernelEmitter:
         self.tile_memory = b.pointer(self.parameter_memory, str(self.layout.parameter_bytes), "i8")
         self.term_memory = b.pointer(self.tile_memory, str(self.layout.tile_bytes), "i8")
         self.number_memory = b.pointer(self.term_memory, str(self.layout.term_bytes), "i8")
+        self.kept = KeptVectors(self)
         self.state = b.let(f"inttoptr i64 {self.word(words.STATE)} to ptr")
         self.units = self.word(words.UNITS)
         self.local_units = self.word(words.LOCAL_UNITS)
@@ -173,6 +175,7 @@ class KernelEmitter:
     # ------------------------------------------------------------------ parameter stage
     def _parameters(self) -> None:
         """Parameters are the same on all lanes: computed as vectors, stored once, read as broadcasts."""
+        self.kept.compute("parameter")
         for f in self.kernel.parameter:
             self._each_component(f, lambda value, d, f=f: self._store_parameter(value, f.offset, d))
         if self.kernel.width("parameter") <= words.PARAMETERS_IN_REGISTERS:
@@ -197,6 +200,8 @@ class KernelEmitter:
 
     def resolve_parameter(self, node: Expr) -> Value:
         source, d = access(node)
+        if source.name == KEPT:
+            return self.kept.read(source, d)
         if source.name == "input":
             slot = source.param("slot")
             return self._splat_from(self.bases[slot], self._strided(d, self.strides[slot][1]))
@@ -240,6 +245,7 @@ class KernelEmitter:
                 place = b.let(f"add i64 {self.tile}, {r}")
                 inside = b.let(f"icmp slt i64 {place}, {last}")
                 self.row_numbers.append(b.let(f"select i1 {inside}, i64 {place}, i64 {last}"))
+        self.kept.compute("row")
         if self.rows_in_registers:
             for f in self.kernel.row:
                 for d in range(f.expr.dim):
@@ -260,7 +266,7 @@ class KernelEmitter:
             for d in range(f.expr.dim):
                 store(self.values(self.scalars.at(f.expr, d)), d)
             return
-        var = loop_var(COMPONENT_LOOP)
+        var = loop_var(COMPONENT_LOOP, f.expr.dim)
         body = self.scalars.at(f.expr, var)
         self.values.hoist(body, COMPONENT_LOOP)
         with self.b.loop("0", str(f.expr.dim), 1) as loop, self.values.inside(COMPONENT_LOOP, loop.index):
@@ -279,6 +285,8 @@ class KernelEmitter:
         if node.name == "index":
             return self.row_index()
         source, d = access(node)
+        if source.name == KEPT:
+            return self.kept.read(source, d)
         if source.param("axis") == "p":
             return self.resolve_parameter(node)
         b = self.b
@@ -326,6 +334,7 @@ class KernelEmitter:
         with b.loop(begin, end, b.lanes) as loop, self.values.nested(self.resolve_packed):
             self.column_numbers = self.numbers(loop.index, end)
             local = b.let(f"sub i64 {loop.index}, {origin}")
+            self.kept.compute("column")
             for f in computed:
                 self._each_component(f, lambda value, d, f=f: self._store_packed(value, local, f.offset, d))
         self.values.window = window
@@ -389,6 +398,8 @@ class KernelEmitter:
                 names = self.b.let(f"trunc {self.b.vec('i64')} {names} to {self.b.vec('i32')}")
             return Value(self.integer, ((names,),))
         source, d = access(node)
+        if source.name == KEPT:
+            return self.kept.read(source, d)
         if source.param("axis") == "p":
             return self.resolve_parameter(node)
         return Value(self.real, ((self.gather(source.param("slot"), self.column_numbers, d),),))

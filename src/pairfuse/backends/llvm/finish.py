@@ -177,7 +177,7 @@ class FinishEmitter:
                     self._store(base, kind, output.dim, str(d), self.values(x))
                 continue
             with self.b.loop("0", str(output.dim), 1) as loop, self.values.inside(OUTPUT_LOOP, loop.index):
-                value = self.values(self.scalars.at(output, loop_var(OUTPUT_LOOP)))
+                value = self.values(self.scalars.at(output, loop_var(OUTPUT_LOOP, output.dim)))
                 self._store(base, kind, output.dim, loop.index, value)
 
     def _store(self, base: str, kind: str, dim: int, d: str, value: Value) -> None:

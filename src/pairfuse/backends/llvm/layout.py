@@ -58,7 +58,7 @@ class Layout:
     @cached_property
     def work_per_pair(self) -> int:
         """A rough count of vector operations per pair, to size tasks."""
-        return 4 + self.kernel.width("column") + self.kernel.width("row")
+        return 4 + self.kernel.width("column") + self.kernel.width("row") + self.kernel.kept_width("pair")
 
     # state: doubles, [component][unit], a unit being a row (lanes on rows) or a lane of a row (lanes on columns)
     @cached_property
@@ -85,7 +85,8 @@ class Layout:
         padded = tile if self.kernel.problem.both else -(-rows // tile) * tile
         return padded * (1 if self.schedule.lanes_on == "kept" else self.schedule.lanes)
 
-    # scratch: packed columns, row fields, parameter fields, tile memory of the long slots, waiting terms, state
+    # scratch: packed columns, row fields, parameter fields, tile memory of the long slots, waiting terms,
+    # numbers of listed columns, kept vectors, state
     @cached_property
     def pack_bytes(self) -> int:
         columns = self._packed_columns
@@ -144,10 +145,18 @@ class Layout:
         return _aligned(self.kernel.terms[0].dim * self.schedule.cols * self.schedule.rows * self.vector_bytes)
 
     @cached_property
+    def kept_bytes(self) -> int:
+        """Vectors that a stage keeps for its loops: one stage runs after the other, in the same memory."""
+        rows, cols = self.schedule.rows, self.schedule.cols
+        values = {"parameter": 1, "row": rows, "column": 1, "pair": rows * cols}
+        largest = max(self.kernel.kept_width(stage) * count for stage, count in values.items())
+        return _aligned(largest * self.vector_bytes)
+
+    @cached_property
     def fixed_bytes(self) -> int:
         """Scratch memory before the state."""
         before = self.pack_bytes + self.row_bytes + self.parameter_bytes + self.tile_bytes
-        return before + self.term_bytes + self.number_bytes
+        return before + self.term_bytes + self.number_bytes + self.kept_bytes
 
     def state_bytes(self, rows: int) -> int:
         # a vector of slack: the last load of a row of state may reach beyond it

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ...ir.expr import Expr, call, leaf, toposort
 from ...ir.reductions import Slot, fold_columns
-from ...lower.scalar import UNROLL, access, loop_var
+from ...lower.scalar import KEPT, UNROLL, access, loop_var
 from .builder import Value
 from .state import SLOT_LOOP, TileState
 
@@ -64,7 +64,7 @@ class PairLoops:
     @property
     def numbered_rows(self) -> bool:
         """Are row fields addressed by a number that only a loop knows?"""
-        nodes = toposort(*(x for components in self.components for x in components))
+        nodes = toposort(*(x for components in self.components for x in components), *self.e.kept.bodies("pair"))
         return any(self.inlined) or any(
             n.name == "component_at" and n.args[0].name == "field" and n.args[0].param("stage") == "row" for n in nodes
         )
@@ -123,6 +123,8 @@ class PairLoops:
         from_state = node.name != "index" and node.args[0].name == "slot"
         if from_state:
             return self._resolve_state(node)
+        if node.name != "index" and node.args[0].name == KEPT:
+            return self.e.kept.read(*access(node))
         axis = node.param("axis") if node.name == "index" else node.args[0].param("axis")
         if axis != self.e.problem.columns:
             return self.e.row_index() if node.name == "index" else self.e.resolve_row(node)
@@ -179,6 +181,7 @@ class PairLoops:
 
     # ------------------------------------------------------------------ one step: terms, guard, revise, update
     def _pairs(self) -> None:
+        self.e.kept.compute("pair")
         known = self.values.scope.known
         for components, named in zip(self.components, self.term_leaves, strict=True):
             for d, x in enumerate(components):
@@ -355,7 +358,7 @@ class PairLoops:
     def _long_step(self, changed: Sequence[tuple[Slot, Expr]]) -> None:
         for dim in sorted({s.dim for s, _ in changed}):
             group = [(s, x) for s, x in changed if s.dim == dim]
-            var = loop_var(SLOT_LOOP)
+            var = loop_var(SLOT_LOOP, dim)
             for _, x in group:
                 self.values.hoist(self.scalars.at(x, var), SLOT_LOOP)
             with self.b.loop("0", str(dim), 1) as loop:

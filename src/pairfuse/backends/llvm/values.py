@@ -289,8 +289,8 @@ class Values:
 
     def hoist(self, body: Expr, depth: int) -> None:
         """Write what the body needs and what does not depend on the loop, before the loop."""
-        for node in invariants(body, depth, self._free):
-            if not node.is_const() and not self._is_scalar(node) and not self._is_bound(node):
+        for node in invariants(body, depth, self.scope.loops, self._free):
+            if not node.is_const() and not self._is_scalar(node):
                 self(node)
 
     # ------------------------------------------------------------------ integers of the loops

@@ -26,6 +26,7 @@ from ...lower.scalar import Scalarizer, access, free_loops, loop_var
 from .dots import Dots
 from .folded import FoldedStates
 from .guards import count_missing
+from .kept import KeptVectors
 from .lists import take_best
 from .operand_kernels import prepare_functions
 from .operands import sums_differences
@@ -33,10 +34,9 @@ from .pairs import PairStates
 from .plan import COMPONENT_LOOP, DOWN, PAIRS, WIDE_LOOP, Columns, plan
 from .rows import RowStates
 from .source import Source
-from .tile import UNROLL_FOLD, Tile
+from .tile import LONGEST_WRITTEN_OUT, UNROLL_FOLD, Tile
 from .wide import place
 
-UNROLL = 16  # longer vectors of a stage are read by the loops that use them
 NEAR_COLUMNS = 16  # columns at a time of a tile that matrix units are not exact enough for; wide sums need 16
 
 HEADER = """\
@@ -170,6 +170,7 @@ class TritonEmitter:
         self.column_leaf = leaf("slot", "index", name="j", dim=1, side="f")
         self.masked, self.first = False, ""  # of the present tile: the number of its first column
         self.dots = Dots(self)
+        self.kept = KeptVectors(self)
 
     def functions(self) -> list[str]:
         kernel = self.kernel_text()
@@ -202,6 +203,8 @@ class TritonEmitter:
                 return self.number("row", "row")
             return self.number(self.columns.names(self.view)[0], "col")
         source, d = access(node)
+        if source in self.kept.offsets:
+            return self.kept.read(source, d)
         if source.name == "field":
             scalars = self.source.scalars_here(UNROLL_FOLD)
             return self.source(scalars.at(self.kernel.definition(source), d))
@@ -231,6 +234,7 @@ class TritonEmitter:
         s, rank = self.source, self.tile.batch_rank
         slots = range(len(self.problem.inputs))
         arguments = [f"out{k}" for k in range(len(self.problem.record.outputs))] + ["state"]
+        arguments += ["kept_memory"] if self.kept else []
         steps = [f"b{k}_{r}" for k in slots for r in range(rank)]
         lengths = [f"nb{r}" for r in range(rank)]
         for k in slots:
@@ -238,9 +242,23 @@ class TritonEmitter:
         arguments += self.dots.pointers()
         arguments += ["tiles", "intervals"] if self.tile.listed else []
         sizes = [*steps, *lengths, *self.dots.steps(), "kept", "reduced", "row_blocks", "per_part", "parts"]
+        sizes += ["programs"] if self.kept else []
         sizes += ["first_row", "first_col", "last"] if self.tile.carried else []
         arguments += [*sizes, "BM: tl.constexpr", "BN: tl.constexpr"]
-        s.line("pid = tl.program_id(0)")
+        if self.kept:  # a program takes several tiles of rows in turn, and keeps vectors in the same memory
+            self.kept.start()
+            with s.block("for pid in range(tl.program_id(0), programs, tl.num_programs(0)):"):
+                self._program()
+        else:
+            s.line("pid = tl.program_id(0)")
+            self._program()
+        fixed = ", ".join(f'"{n}"' for n in sizes)
+        head = f"@triton.jit(do_not_specialize=[{fixed}])\ndef kernel({', '.join(arguments)}):"
+        return "\n".join([head, *s.lines])
+
+    def _program(self) -> None:
+        """All that is computed for the tile of rows, the block of components and the part of the columns of `pid`."""
+        s, rank = self.source, self.tile.batch_rank
         s.line("other = pid // row_blocks")
         s.line("part = other % parts")
         s.line(f"block = (other // parts) % {self.plan.blocks}")
@@ -250,7 +268,7 @@ class TritonEmitter:
         for r in reversed(range(rank)):
             s.line(f"n{r} = (rest % nb{r}).to(tl.int64)")
             s.line(f"rest = rest // nb{r}")
-        for k in slots:
+        for k in range(len(self.problem.inputs)):
             s.line(f"p{k} = in{k}" + "".join(f" + n{r} * b{k}_{r}" for r in range(rank)))
         s.loops[COMPONENT_LOOP] = "block"
         self._stage("parameter")
@@ -270,9 +288,6 @@ class TritonEmitter:
             self._columns(lambda: states.update(short), lambda: states.flush(short, names))
             states.end(names)
         self.rows.end(names)
-        fixed = ", ".join(f'"{n}"' for n in sizes)
-        head = f"@triton.jit(do_not_specialize=[{fixed}])\ndef kernel({', '.join(arguments)}):"
-        return "\n".join([head, *s.lines])
 
     def _number_rows(self) -> None:
         """The rows of the tile: they follow from the number of the program, or stand in a table (listed.py)."""
@@ -291,12 +306,13 @@ class TritonEmitter:
 
         Of these, what is the same for all components, such as the length of the vector, is computed here, too.
         """
-        longest = SHORTEST - 1 if self.plan.multiplies else UNROLL
+        self.kept.compute(name)
+        longest = SHORTEST - 1 if self.plan.multiplies else LONGEST_WRITTEN_OUT
         for f in self.kernel.fields(name):
             if f.expr.dim <= longest:
                 for d in range(f.expr.dim):
                     self.source.bind(self.scalars.at(f.leaf, d), self.source(self.scalars.at(f.expr, d)))
-            else:
+            elif f.leaf not in self.kept.offsets:
                 self.source.loops[0] = ""  # as inside of the loop that will read it
                 component = self.source.scalars_here(UNROLL_FOLD).at(f.expr, loop_var(0))
                 del self.source.loops[0]
@@ -385,6 +401,7 @@ class TritonEmitter:
     # ------------------------------------------------------------------ terms
     def terms(self) -> None:
         """Compute the components of the terms that this program reduces, and bind the leaves that stand for them."""
+        self.kept.compute("pair")
         for k, (named, term) in enumerate(zip(self.term_leaves, self.kernel.terms, strict=True)):
             if self.plan.wide is not None and k == self.plan.wide.term:
                 continue  # folded.py multiplies its two parts

@@ -15,6 +15,7 @@ from typing import Any
 from ...lower.kernel import Kernel
 from ...lower.problem import Problem, Sizes
 from .compile import Binary, failure_text, full, refused
+from .kept import numbers_of_program, programs_at_a_time
 from .operands import inputs_of
 from .preparation import Preparation, preparation
 from .tile import UNROLL_FOLD, Tile, component_block, dots_of, is_list, long_folds, parts_of
@@ -138,6 +139,7 @@ class Launch:
     state         shape of the states that are stored: (groups, components, rows), or None where there are none
     operands      what is made ready before the launch, for the matrix units
     tables        of block-sparse ranges, on the device (listed.py)
+    kept          numbers that all programs keep, and their type, or None (kept.py)
     """
 
     title: str
@@ -152,6 +154,7 @@ class Launch:
     state: tuple[int, int, int] | None
     operands: Preparation | None = None
     tables: tuple[Any, ...] = ()
+    kept: tuple[int, str] | None = None
 
     def __call__(
         self,
@@ -181,6 +184,8 @@ class Launch:
         tile = self.tile
         states = outputs[0] if state is None else state  # not used without states
         arguments: list[Any] = [*outputs, states]
+        if self.kept is not None:
+            arguments.append(_room(tensors[0].device, *self.kept))
         for tensor, strides in zip(tensors, self.strides, strict=True):
             arguments += (tensor, *strides)
         if self.operands is not None:
@@ -194,6 +199,12 @@ class Launch:
         if self.binary.merge is not None and (chunk is None or chunk[2]):
             merge = self.binary.merge[self.merge_grid]
             merge(*outputs, states, *self.merge_numbers, BM=tile.rows, num_warps=tile.warps, **OPTIONS)
+
+
+def _room(device: Any, count: int, kind: str) -> Any:
+    import torch
+
+    return torch.empty(count, dtype=getattr(torch, kind), device=device)
 
 
 def prepare(
@@ -228,19 +239,26 @@ def prepare(
     steps = [n for steps in batch.steps for n in steps]
     operands = preparation(kernel, tile, batch.lengths, batch.steps, kept, reduced)
     places = operands.operand_steps if operands is not None else ()
+    programs = row_blocks * groups * parts
+    numbers = [*steps, *batch.lengths, *places, kept, reduced, row_blocks, per_part, parts]
+    room, grid = numbers_of_program(kernel, tile), programs
+    if room:
+        numbers.append(programs)
+        grid = min(programs, programs_at_a_time(kernel, tile, processors))
     return Launch(
         title=f"{problem.reduction} in {problem.dtype}",
         binary=binary,
         tile=tile,
         moved=moved,
         strides=strides,
-        numbers=(*steps, *batch.lengths, *places, kept, reduced, row_blocks, per_part, parts),
-        grid=(row_blocks * groups * parts,),
+        numbers=tuple(numbers),
+        grid=(grid,),
         merge_grid=(row_blocks * groups,),
         merge_numbers=(kept, row_blocks, parts),
         state=(groups * parts, len(initial_state(kernel)), kept) if tile.split or tile.carried else None,
         operands=operands,
         tables=tables,
+        kept=(grid * room, problem.dtype) if room else None,
     )
 
 

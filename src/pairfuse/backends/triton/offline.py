@@ -19,6 +19,7 @@ from typing import Any
 from ...lower.kernel import Kernel
 from .compile import run_text
 from .emit import emit_kernel
+from .kept import numbers_of_program
 from .launch import OPTIONS, moves
 from .operands import LINES, SAMPLE, operands
 from .preparation import WARPS
@@ -135,6 +136,7 @@ def _signature(kernel: Kernel, tile: Tile, storage: str | None) -> dict[str, str
         kinds |= {f"q{o.number}_{r}": "i64" for r in range(tile.batch_rank)}
     kinds |= {"first_row": number, "first_col": number, "last": "i32"} if tile.carried else {}
     kinds |= {"tiles": "*i64", "intervals": "*i64"} if tile.listed else {}
+    kinds |= {"kept_memory": POINTERS[problem.dtype], "programs": "i32"} if numbers_of_program(kernel, tile) else {}
     return kinds | {"kept": number, "reduced": number, "row_blocks": "i32", "per_part": number, "parts": "i32"}
 
 

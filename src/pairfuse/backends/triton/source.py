@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from ...errors import CompileError
 from ...ir.expr import Expr
-from ...lower.scalar import Scalarizer, free_loops, invariants, loop_var
+from ...lower.scalar import Scalarizer, invariants, loop_var
 
 Resolver = Callable[[Expr], str]
 
@@ -188,6 +188,6 @@ class Source:
 
     def hoist(self, body: Expr, depth: int) -> None:
         """Write what does not depend on the loop before it."""
-        for node in invariants(body, depth, self._free):
-            if not node.is_const() and free_loops(node, self._free) <= set(self.loops):
+        for node in invariants(body, depth, self.loops, self._free):
+            if not node.is_const():
                 self(node)

@@ -39,6 +39,9 @@ WIDEST = 64
 # columns, and would take as many instructions for each pair and component.
 WIDEST_DIFFERENCES = 32
 UNROLL_FOLD = 8  # sums over more components are loops
+LONGEST_WRITTEN_OUT = 16  # longer vectors of a stage are read by the loops that use them
+# Numbers of kept vectors (kept.py) that the tile of a program may take; with more of them it has fewer rows.
+KEPT_NUMBERS = 2**20
 # Programs per processor below which a device is not busy: 4 programs of 4 warps are a quarter of its warps.
 BUSY = 4
 PARTS = 256  # parts of the columns at most: the merge reads as many states per row
@@ -127,7 +130,7 @@ def dots_of(kernel: Kernel, types: Sequence[str]) -> str:
     problem = kernel.problem
     nodes = contractions(*kernel.terms)
     vectors = kernel.machine.by_column and kernel.terms[0].dim > 1
-    if problem.dtype != "float32" or not nodes or vectors or problem.reduction == "prod":
+    if problem.dtype != "float32" or not nodes or vectors or problem.reduction == "prod" or kernel.kept:
         return ""  # Triton folds sums, minima and maxima of the columns of a tile by itself, products of numbers not
     kinds = [tuple(stored_type(kernel, a, types) for a in n.args) for n in nodes]
     if all(a and a == b for a, b in kinds) and any(worth(kernel, n, True) for n in nodes):
@@ -210,6 +213,11 @@ def shape_without_matrices(kernel: Kernel) -> tuple[int, int, int]:
     per_pair = size * sum(min(s.dim, block) for s in kernel.slots)  # registers of the state
     if kernel.machine.guard is not None and not kernel.machine.by_column:
         return (8, 64, 1) if per_pair <= 2 else (4, 32, 1)
+    if kernel.kept:  # a thread reads each component of some pairs, for as many multiplications
+        rows = 4
+        while rows > 1 and rows * 128 * kernel.kept_width("pair") > KEPT_NUMBERS:
+            rows //= 2
+        return rows, 128, 4
     if long_folds(kernel):  # a component of 8 rows and 4 columns is loaded for 32 pairs
         return 8, 512 if per_pair == 1 else 256 if per_pair <= 2 else 128, 4
     rows = 16 if per_pair <= 2 else 8 if per_pair <= 4 else 4

@@ -46,9 +46,12 @@ class Wide:
 
 
 def wide_of(kernel: Kernel) -> Wide | None:
-    """The wide sum of a kernel of float32, if it is one and nothing in its state is a vector but sums."""
+    """The wide sum of a kernel of float32, if it is one and nothing in its state is a vector but sums.
+
+    None where vectors are kept (kept.py), which matrix units do not read.
+    """
     machine = kernel.machine
-    if kernel.problem.dtype != "float32" or machine.by_column:
+    if kernel.problem.dtype != "float32" or machine.by_column or kernel.kept:
         return None
     long = [k for k, t in enumerate(kernel.terms) if t.dim > 1]
     slots = frozenset(s.name for s in machine.slots if s.dim > 1)
