@@ -62,7 +62,9 @@ def entry(record: Any, facts: str) -> Iterable[str]:
 
 def settings() -> Iterable[str]:
     """The table of settings, from the docstring and the defaults of ``Config``."""
-    meaning = dict(re.findall(r"^ {4}(\w+) {2,}(.+)$", Config.__doc__ or "", flags=re.MULTILINE))
+    lines = r"^ {4}(\w+) {2,}(.+(?:\n {6,}.+)*)$"
+    found = re.findall(lines, Config.__doc__ or "", flags=re.MULTILINE)
+    meaning = {name: " ".join(text.split()) for name, text in found}
     yield "| setting | variable | meaning |"
     yield "| --- | --- | --- |"
     for name, text in meaning.items():

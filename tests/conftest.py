@@ -24,5 +24,7 @@ settings.load_profile("pairfuse")
 
 @pytest.fixture(autouse=True)
 def _no_disk_cache() -> Iterator[None]:
-    with config.override(cache_folder=""):
-        yield
+    """For the process, not for a block: the threads that a test starts are in no block."""
+    before, config.cache_folder = config.cache_folder, ""
+    yield
+    config.cache_folder = before

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +99,121 @@ def test_a_folder_that_cannot_be_used_costs_recompilations(tmp_path: Path) -> No
     path.mkdir()
     assert "compile" in computed_with(tmp_path / "good")
     assert not [p for p in (tmp_path / "good" / "objects").iterdir() if p != path], "a temporary file was left"
+
+
+def _socket(path: Path) -> None:
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as made:
+        made.bind(str(path.parent.parent / "s"))  # the name of a socket is short
+    (path.parent.parent / "s").rename(path)
+
+
+def _too_large(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(cache.LARGEST + 1)  # without blocks on the disk
+
+
+# What may lie in the place of an object; and whether the object takes that place when it is compiled again.
+OBSTACLES = {
+    "a named pipe": (lambda path: os.mkfifo(path), True),
+    "a folder": (lambda path: path.mkdir(), False),
+    "a socket": (_socket, True),
+    "a link to itself": (lambda path: path.symlink_to(path), True),
+    "a link to nowhere": (lambda path: path.symlink_to(path.parent / "missing" / "file"), True),
+    "a link to a device that never ends": (lambda path: path.symlink_to("/dev/zero"), True),
+    "a link to a pipe": (lambda path: (os.mkfifo(path.parent.parent / "p"), path.symlink_to("../p")), True),
+    "a file too large": (_too_large, True),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX files")
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_what_is_no_object_is_not_waited_for(obstacle: str, tmp_path: Path) -> None:
+    make, replaced = OBSTACLES[obstacle]
+    computed_with(tmp_path)
+    (path,) = (tmp_path / "objects").iterdir()
+    path.unlink()
+    make(path)
+    start = time.perf_counter()
+    assert "compile" in computed_with(tmp_path)
+    assert time.perf_counter() - start < 20
+    assert ("compile" not in computed_with(tmp_path)) == replaced
+    assert list((tmp_path / "objects").iterdir()) == [path], "a temporary file was left"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX files")
+@pytest.mark.parametrize("place", ["", "objects"])
+def test_a_folder_that_is_a_pipe_costs_recompilations(place: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / (place or "pipe"))
+    folder = tmp_path if place else tmp_path / "pipe"
+    assert "compile" in computed_with(folder)
+    assert "compile" in computed_with(folder)
+
+
+FULL_DISK = """
+import resource
+from test_disk_cache import computed_with
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # the error of a full disk, in the middle of a file
+assert "compile" in computed_with(sys.argv[1])
+assert "compile" in computed_with(sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX limits")
+def test_a_full_disk_costs_recompilations_and_leaves_nothing(tmp_path: Path) -> None:
+    script = "import sys\n" + FULL_DISK
+    paths = [str(Path(__file__).parent), str(Path(cache.__file__).parents[2])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    assert list((tmp_path / "objects").iterdir()) == []
+
+
+# ---------------------------------------------------------------------- growth
+
+
+def stored(folder: Path, numbers: range) -> list[str]:
+    """Objects of 10 kB under the digests of these numbers."""
+    keys = [hashlib.sha256(str(k).encode()).hexdigest() for k in numbers]
+    for key in keys:
+        cache.store(key, bytes(10_000))
+    return keys
+
+
+def test_the_folder_does_not_grow_without_bound(tmp_path: Path) -> None:
+    """Twenty times the limit is stored: never much more than the limit is there, and never nothing."""
+    with config.override(cache_folder=str(tmp_path), cache_disk=1):
+        most = 0
+        for first in range(0, 2000, 50):
+            stored(tmp_path, range(first, first + 50))
+            most = max(most, cache.size()[1])
+        assert 1e6 < most < 3.5e6  # the folder is looked through at one file of 32, on average
+        assert cache.size()[1] > 0.5e6
+        with config.override(cache_disk=0):
+            before = cache.size()[0]
+            stored(tmp_path, range(2000, 2200))
+            assert cache.size()[0] == before + 200
+
+
+def test_what_was_used_last_stays(tmp_path: Path) -> None:
+    with config.override(cache_folder=str(tmp_path), cache_disk=0):
+        keys = stored(tmp_path, range(100))
+        root = tmp_path / "objects"
+        for age, key in enumerate(reversed(keys)):
+            os.utime(root / key, (1e9 - age, 1e9 - age))
+        for key in keys[:5]:
+            assert cache.load(key) == bytes(10_000)
+        old = root / ".1-2-3"
+        old.write_bytes(b"left behind")
+        os.utime(old, (1e9, 1e9))
+        (root / ".2-3-4").write_bytes(b"being written")
+        (root / "folder").mkdir()
+        cache.trim(root, 500_000)
+        left = {p.name for p in root.iterdir()}
+        assert {*keys[:5], ".2-3-4", "folder"} <= left
+        assert old.name not in left
+        assert not set(keys[5:50]) & left
+        assert 30 < len(left) < 50
+        assert sum((root / name).stat().st_size for name in left & set(keys)) <= 500_000
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")

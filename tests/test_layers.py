@@ -26,6 +26,7 @@ LAYERS = {
     "pairfuse.errors": 0,
     "pairfuse.config": 0,
     "pairfuse.dtypes": 0,
+    "pairfuse.forks": 0,
     "pairfuse.ir": 1,
     "pairfuse.transform": 2,
     "pairfuse.lower": 3,

@@ -60,9 +60,13 @@ def start(script: str, *arguments: str, **environment: str) -> subprocess.Popen[
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
 
 
-def answer(script: str, *arguments: str, **environment: str) -> str:
+def answer(script: str, *arguments: str, limit: float = 120, **environment: str) -> str:
+    """What the script prints, which ends by itself within so many seconds."""
     process = start(script, *arguments, **environment)
-    out, err = process.communicate(timeout=60)
+    try:
+        out, err = process.communicate(timeout=limit)
+    finally:
+        process.kill()
     assert process.returncode == 0, err[-3000:]
     return out
 

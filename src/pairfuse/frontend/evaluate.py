@@ -7,12 +7,12 @@ This is the warm path of every reduction: nothing here may depend on the length 
 
 from __future__ import annotations
 
-import importlib
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import forks
 from ..dtypes import STORED
 from ..errors import FormulaError, ShapeError, UnsupportedError, message
 from ..ir.expr import toposort
@@ -40,7 +40,7 @@ def evaluate(problem: Problem, bindings: Bindings, space: Space, settings: Setti
         (arrays.gradients_enabled() and any(map(followed, bindings))) or arrays.transformed()
     ):
         # Loaded on first use: it is the only file of the package that needs torch.
-        autograd = importlib.import_module("pairfuse.frontend.autograd.function")
+        autograd = forks.load("pairfuse.frontend.autograd.function")
         return autograd.evaluate(problem, bindings, space, settings)
     sizes = sizes_of(space)
     if space.on_gpu:

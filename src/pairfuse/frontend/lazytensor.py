@@ -7,10 +7,10 @@ asks of any object; the operations are in methods.py and vectors.py, the reducti
 from __future__ import annotations
 
 import copy
-import importlib
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from .. import forks
 from ..config import config
 from ..dtypes import COMPLEX
 from ..errors import SymbolicError, message
@@ -268,7 +268,7 @@ class LazyTensor(LinearOperator, LinearSystems, Calculus, ValueAndGrad):
         problem = problem_of(exprs, record.name, over, computed_in(space), params, config.accuracy)
         problem = resolved(problem, bindings, space)[0]
         # Loaded on demand: it takes every stage of the compiler along.
-        module = importlib.import_module("pairfuse.runtime.explain")
+        module = forks.load("pairfuse.runtime.explain")
         return module.explain(problem, source=source, machine_code=machine_code)
 
 

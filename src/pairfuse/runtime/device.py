@@ -45,6 +45,7 @@ from .queues import queues_of
 # Data of the CPU below this size is copied to the GPU without a look at how much memory is free there.
 ALWAYS_FITS = 64 * 2**20
 KEPT_LAUNCHES = 256  # of a problem: sizes that come and go do not fill the memory of the host
+KEPT_TABLES = 16  # of the same ranges
 
 
 def clear() -> None:
@@ -213,6 +214,8 @@ def _tables(found: GpuProgram, sizes: Sizes, tile: Tile, device: Any) -> tuple[A
     key = (sizes.along(found.problem.kept), tile.rows, device)
     made = known.get(key)
     if made is None:
+        if len(known) >= KEPT_TABLES:
+            known.clear()
         made = known[key] = tuple(torch.from_numpy(t).to(device) for t in tables(blocks, *key[:2]))
     return made
 

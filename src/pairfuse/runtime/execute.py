@@ -38,12 +38,15 @@ from . import cache, device, threads
 from .arrays import once
 from .debug import debug_observer
 from .progress import Progress
+from .recent import Recent
 
 Observer = Callable[[str, Any], None]
 observers: list[Observer] = [debug_observer]
 
 # Below this many operations a call runs on the calling thread: waking a thread costs more (benchmarks/NOTES.md).
 INLINE_WORK = 2**21
+# Bytes that a loaded kernel takes beside its code: LLVM's engine, whole pages, and the stages that are kept.
+LOADED_SIZE = 72 * 2**10
 
 
 @dataclass(slots=True)
@@ -57,6 +60,7 @@ class Compiled:
     layout: Layout
     target: Target
     binary: Binary
+    size: int
     times: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -74,6 +78,7 @@ class Program:
         self.mergeable = mergeable(problem)
         self.output_dims = problem.output_dims()
         self.by_class: dict[SizeClass, Compiled] = {}
+        self.used = 0
 
     def compiled(self, sizes: Sizes, thread_count: int) -> Compiled:
         problem = self.problem
@@ -107,8 +112,10 @@ class Program:
         binary = clock("load", lambda: load(code, self.target))
         layout = Layout(kernel, schedule)
         clock.tell("times", clock.times)
-        compiled = Compiled(problem, formulas, schedule, kernel, layout, self.target, binary, clock.times)
+        size = LOADED_SIZE + 2 * len(code)
+        compiled = Compiled(problem, formulas, schedule, kernel, layout, self.target, binary, size, clock.times)
         self.by_class[kind] = compiled
+        _programs.trim()
         return compiled
 
 
@@ -147,7 +154,8 @@ def _key(problem: Problem, formulas: tuple[Expr, ...], schedule: Schedule, targe
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-_programs: dict[tuple[Problem, str], Program] = {}
+# By problem and instructions. A launch holds its code, so that a program may be dropped here while it runs.
+_programs: Recent[Program] = Recent(lambda program: sum(c.size for c in list(program.by_class.values())))
 
 
 def program(problem: Problem) -> Program:
@@ -155,7 +163,7 @@ def program(problem: Problem) -> Program:
     key = (problem, config.instructions)
     found = _programs.get(key)
     if found is None:
-        found = _programs[key] = Program(problem, llvm_target.host_target(config.instructions))
+        found = _programs.add(key, Program(problem, llvm_target.host_target(config.instructions)))
     return found
 
 

@@ -21,6 +21,7 @@ from ..lower.kernel import Kernel, lower
 from ..lower.problem import Problem
 from ..transform.expand import expand
 from ..transform.simplify import simplify
+from .recent import Recent
 
 Clock = Callable[[str, Callable[[], Any]], Any]
 
@@ -46,6 +47,7 @@ class GpuProgram:
     output_dims: tuple[int, ...]
     by_tile: dict[Tile, triton_compile.Binary]
     launches: dict[Any, Ready] = field(default_factory=dict)
+    used: int = 0
 
     def output_kinds(self, torch: Any) -> list[Any]:
         """The types of the outputs in torch."""
@@ -56,6 +58,7 @@ class GpuProgram:
         if found is None:
             source = clock("emit for GPU", lambda: emit_kernel(self.kernel, tile))
             found = self.by_tile[tile] = clock("load", lambda: triton_compile.load(source))
+            programs.trim()
         return found
 
 
@@ -64,7 +67,13 @@ def output_kinds(torch: Any, problem: Problem, real: str) -> list[Any]:
     return [getattr(torch, RESULT_DTYPES.get(kind, real)) for _, kind in problem.record.outputs]
 
 
-programs: dict[Problem, GpuProgram] = {}
+# Bytes that a kernel is counted as: its source, what Triton makes of it, and its machine code; and a launch.
+BINARY_SIZE, LAUNCH_SIZE = 2**17, 2**11
+
+# By problem. What is dropped here stays as long as a launch that is under way holds it.
+programs: Recent[GpuProgram] = Recent(
+    lambda program: BINARY_SIZE * (1 + len(program.by_tile)) + LAUNCH_SIZE * len(program.launches)
+)
 
 
 def program(problem: Problem, clock: Clock) -> GpuProgram:
@@ -74,7 +83,7 @@ def program(problem: Problem, clock: Clock) -> GpuProgram:
         _check(problem)
         formulas: tuple[Expr, ...] = clock("simplify", lambda: tuple(simplify(expand(problem.formulas), problem.fast)))
         kernel = clock("lower", lambda: lower(problem, contract(formulas, problem.rows, problem.columns)))
-        found = programs[problem] = GpuProgram(problem, formulas, kernel, problem.output_dims(), {})
+        found = programs.add(problem, GpuProgram(problem, formulas, kernel, problem.output_dims(), {}))
     return found
 
 

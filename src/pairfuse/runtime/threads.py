@@ -7,12 +7,13 @@ along on short jobs; on long ones it waits, so that Ctrl-C reaches it, and tells
 from __future__ import annotations
 
 import itertools
-import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from typing import Any
 
+from .. import forks
 from ..backends.llvm.launch import Scratch
 
 # The caller works along when the whole job is shorter than this many operations (some tenths of a second), because
@@ -50,7 +51,7 @@ class Pool:
     """Worker threads of one process."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[tuple[_Job, threading.Semaphore] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[_Job, threading.Semaphore, Context]] = queue.SimpleQueue()
         self._workers = 0
         self._lock = threading.Lock()
 
@@ -63,10 +64,12 @@ class Pool:
 
     def _loop(self) -> None:
         scratch = Scratch()
-        while (item := self._queue.get()) is not None:
-            job, finished = item
-            job.work(scratch)
+        while True:
+            job, finished, context = self._queue.get()
+            context.run(job.work, scratch)
+            del job, context  # and with them the arrays of the call: the next one may be long in coming
             finished.release()
+            del finished
 
     def run(
         self,
@@ -87,7 +90,7 @@ class Pool:
         pending = 0
         try:
             for _ in range(helpers):
-                self._queue.put((job, finished))
+                self._queue.put((job, finished, copy_context()))  # a context runs in one thread at a time
                 pending += 1
             if along:
                 job.work(_own_scratch())
@@ -129,11 +132,8 @@ def run_inline(tasks: Sequence[Any], run: Run) -> None:
     scratch.trim(SCRATCH_KEPT)
 
 
+@forks.renewed
 def _after_fork() -> None:
     global _pool
     _pool = Pool()  # the parent's threads do not exist here
     _local.__dict__.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

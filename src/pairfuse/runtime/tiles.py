@@ -21,6 +21,7 @@ from typing import Any
 from ..backends.triton.tile import Tile
 from ..config import config
 from ..lower.problem import Problem, Sizes
+from . import cache
 
 Shape = tuple[int, int, int]  # rows, columns, warps
 
@@ -69,9 +70,10 @@ def table(folder: str, name: str) -> dict[str, Shape]:
     if not folder:
         return {}
     try:
-        found = {key: tuple(shape) for key, shape in json.loads(path(folder, name).read_text())["tiles"].items()}
+        text = cache.read(path(folder, name)) or b""
+        found = {key: tuple(shape) for key, shape in json.loads(text)["tiles"].items()}
         return {key: shape for key, shape in found.items() if _possible(shape)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, metadata.PackageNotFoundError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError, metadata.PackageNotFoundError):
         return {}
 
 

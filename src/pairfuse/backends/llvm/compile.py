@@ -16,7 +16,10 @@ from .target import _binding, machine
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Compiled code: the two functions, and the engine that owns their memory."""
+    """Compiled code: the two functions, and the engine that owns their memory.
+
+    The memory is freed with the last reference to this object: whoever runs the functions holds it meanwhile.
+    """
 
     kernel: Any
     finish: Any
@@ -35,7 +38,8 @@ def compile_text(source: str, target: Target) -> bytes:
     """Object code of a module."""
     llvm = _binding()
     try:
-        module = llvm.parse_assembly(source)
+        # a context of its own: what a module names in LLVM's global one stays there for ever
+        module = llvm.parse_assembly(source, llvm.create_context())
         module.verify()
         return machine(target, plain=source.count("\n") > LONGEST_OPTIMISED).emit_object(module)
     except RuntimeError as error:
@@ -48,7 +52,7 @@ def compile_text(source: str, target: Target) -> bytes:
 def load(code: bytes, target: Target) -> Binary:
     """Make object code callable."""
     llvm = _binding()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine(target))
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly("", llvm.create_context()), machine(target))
     try:
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
@@ -63,4 +67,4 @@ def load(code: bytes, target: Target) -> Binary:
 def assembly(source: str, target: Target) -> str:
     """The assembly text, for people."""
     llvm = _binding()
-    return machine(target).emit_assembly(llvm.parse_assembly(source))
+    return machine(target).emit_assembly(llvm.parse_assembly(source, llvm.create_context()))

@@ -20,6 +20,7 @@ from ...lower.ranges import Blocks
 # What a block costs beside its pairs, in pairs for each row and for each column: state, packing.
 COST_OF_ROW = 8
 COST_OF_COLUMN = 2
+KEPT = 16  # tables of the same blocks, for kernels of different chunks and other numbers of rows
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def tables(blocks: Blocks, kept: int, chunk: int, step: int) -> Tables:
     key = (kept, chunk, step)
     found = known.get(key)
     if found is None:
+        if len(known) >= KEPT:
+            known.clear()
         found = known[key] = _make(blocks, kept, chunk, step)
     return found
 

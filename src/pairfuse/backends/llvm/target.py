@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from ... import forks
 from ...config import config
 from ...lower.schedule import Target
 
@@ -18,11 +19,16 @@ LEFT_OUT = {
 @functools.cache
 def _binding() -> Any:
     """llvmlite, initialised once."""
-    import llvmlite.binding as llvm
+    with forks.LOADING:
+        import llvmlite.binding as llvm
 
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm
+        # Every call of LLVM is made under this lock; a child forked during a call would wait for it for ever.
+        lock = getattr(llvm.ffi.lib, "_lock", None)
+        if lock is not None:
+            forks.held(lock)
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        return llvm
 
 
 def version() -> str:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import importlib
 import linecache
+import sys
+import weakref
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +19,9 @@ from ...errors import CompileError, DeviceMemoryError, message
 from .interpreter import STAND_INS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Binary:
-    """The functions of a module of generated source."""
+    """The functions of a module of generated source. Triton keeps what it makes of them until this is gone."""
 
     kernel: Any
     merge: Any | None
@@ -31,7 +34,11 @@ def load(source: str) -> Binary:
     if interpreting():
         module |= STAND_INS
     prepare = {name: f for name, f in module.items() if name.startswith(("prepare", "centre"))}
-    return Binary(module["kernel"], module.get("merge"), prepare)
+    binary = Binary(module["kernel"], module.get("merge"), prepare)
+    name = module["__name__"]
+    _loaded[name] += 1
+    weakref.finalize(binary, _forget, name).atexit = False
+    return binary
 
 
 def run_text(source: str) -> dict[str, Any]:
@@ -41,6 +48,25 @@ def run_text(source: str) -> dict[str, Any]:
     module: dict[str, Any] = {"__name__": name}
     exec(compile(source, name, "exec"), module)  # our own text, made of the kernel's expressions
     return module
+
+
+_loaded: Counter[str] = Counter()  # how many binaries of a text there are
+
+
+def _forget(name: str) -> None:
+    """A binary is gone: with the last of its text go the lines, and what Triton itself keeps under the name."""
+    _loaded[name] -= 1
+    if _loaded[name]:
+        return
+    del _loaded[name]
+    linecache.cache.pop(name, None)
+    known = getattr(sys.modules.get("triton.runtime.jit"), "_triton_jit_function_registry", {})
+    for key in [k for k in list(known) if k.startswith(f"{name}:")]:
+        known.pop(key, None)
+    interpreted = getattr(sys.modules.get("triton.runtime.interpreter"), "InterpretedFunction", None)
+    rewritten = getattr(interpreted, "rewritten_fn", {})
+    for function in [f for f in list(rewritten) if f.__module__ == name]:
+        rewritten.pop(function, None)
 
 
 def interpreting() -> bool:

@@ -12,12 +12,11 @@ from functools import lru_cache, partial
 from typing import Any
 
 from ...errors import FormulaError, ShapeError, message
-from ..base import Binding
 from ..deferred import Deferred
 from ..lazytensor import LazyTensor
 from ..space import Space, Symbol
 from .keywords import of_call, of_class
-from .language import declared, head_of, meaning
+from .language import bound, declared, head_of, meaning
 
 
 class Genred:
@@ -161,7 +160,7 @@ def reduction_of(
     """How the arguments are declared, and the reduction that waits for them."""
     if axis not in (0, 1):
         raise ShapeError(message(f"Genred(axis={axis!r}): 0 reduces over i, 1 over j."))
-    reduction_op, axis, opt_arg, exprs, arguments, texts = meaning(
+    reduction_op, axis, opt_arg, exprs, arguments, texts, numbers = meaning(
         formula, aliases, reduction_op, axis, opt_arg, formula2
     )
     symbols = tuple([Symbol(ind, dim, letter) for ind, dim, letter in arguments])
@@ -169,7 +168,7 @@ def reduction_of(
         raise FormulaError(
             message(f"Genred({formula!r}): the formula has no variable.", hint="declare one, 'x = Vi(3)'.")
         )
-    bindings = tuple(Binding(s, s.axis) for s in symbols)
+    bindings = bound(symbols, numbers)
     space = Space(symbols=symbols)
     operands = [LazyTensor._make(expr, bindings, space) for expr in exprs]
     other = operands[1] if len(operands) > 1 else None

@@ -16,7 +16,7 @@ from ..deferred import Deferred
 from ..lazytensor import LazyTensor
 from ..space import Space, Symbol
 from .keywords import of_call, of_class
-from .language import declared, read
+from .language import bound, declared, read
 
 KEPT = {"i": "j", "j": "i"}
 
@@ -72,7 +72,7 @@ class KernelSolve:
         )
         shown = formula if len(formula) <= 60 else formula[:57] + "..."
         self._title = f"KernelSolve({shown!r})"
-        (self._formula,), self._symbols, self._texts = read(formula, tuple(aliases))
+        (self._formula,), self._symbols, self._texts, self._numbers = read(formula, tuple(aliases))
         self._symbol = self._unknown()
         self._waiting = self._system({})
 
@@ -120,7 +120,7 @@ class KernelSolve:
     def _system(self, options: dict[str, Any]) -> Deferred:
         """The system that waits for its arguments."""
         symbols, unknown = self._symbols, self._symbol
-        bindings = tuple(Binding(s, s.axis) for s in symbols)
+        bindings = bound(symbols, self._numbers)
         matrix = LazyTensor._make(self._formula, bindings, Space(symbols=symbols))
         u, b = (_variable(Symbol(unknown.ind, unknown.dim, axis)) for axis in (unknown.axis, KEPT[unknown.axis]))
         waiting = matrix.solve(b, var=u, **{**self._options, **options})

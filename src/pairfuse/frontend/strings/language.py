@@ -22,15 +22,19 @@ from ...ir.reductions import REDUCTIONS
 from ...ir.syntax import tree
 from ...transform import calculus
 from ...transform.autodiff import zeros
+from ..base import Binding, Bindings
 from ..space import Symbol
+from .literals import parametrised
 
 AXES = {"Vi": "i", "Vj": "j", "Pm": "p"}
 
 
 # What a formula string means: the reduction, 0 for i or 1 for j, K; the formula, and the second one of weighted
 # reductions, input k being argument number k; place, length and axis of every argument, and how it was declared, those
-# that only the formula declares last. Plain constants, so that torch.compile may evaluate the string while tracing.
-Meaning = tuple[str, int, int | None, tuple[Expr, ...], tuple[tuple[int, int, str], ...], tuple[str, ...]]
+# that only the formula declares last; the numbers that are the input after the arguments (literals.py). Plain
+# constants, so that torch.compile may evaluate the string while tracing.
+Arguments = tuple[tuple[int, int, str], ...]
+Meaning = tuple[str, int, int | None, tuple[Expr, ...], Arguments, tuple[str, ...], tuple[float, ...]]
 
 
 class Head(NamedTuple):
@@ -145,14 +149,17 @@ def meaning(
     head = head_of(formula, aliases)
     if head is not None:
         reduction_op, formula, axis, opt_arg, formula2 = head
-    exprs, symbols, texts = read(formula, aliases, formula2)
-    return reduction_op, axis, opt_arg, exprs, tuple((s.ind, s.dim, s.axis) for s in symbols), texts
+    exprs, symbols, texts, numbers = read(formula, aliases, formula2)
+    return reduction_op, axis, opt_arg, exprs, tuple((s.ind, s.dim, s.axis) for s in symbols), texts, numbers
 
 
 def read(
     formula: str, aliases: Sequence[str], formula2: str | None = None
-) -> tuple[tuple[Expr, ...], tuple[Symbol, ...], tuple[str, ...]]:
-    """A formula and its second formula if there is one, what the arguments are, and how they were declared."""
+) -> tuple[tuple[Expr, ...], tuple[Symbol, ...], tuple[str, ...], tuple[float, ...]]:
+    """A formula and its second formula if there is one, what the arguments are, and how they were declared.
+
+    Last, the numbers of the formulas that are their next input; () where there are none.
+    """
     names, known, texts = _declarations(aliases)
     exprs: list[Expr] = []
     for text in (formula,) if formula2 is None else (formula, formula2):
@@ -172,7 +179,14 @@ def read(
             message(text, [texts[k] for k in sorted(texts)], "places are numbered from 0 without a gap.")
         )
     places = sorted(known)
-    return tuple(exprs), tuple(known[k] for k in places), tuple(texts[k] for k in places)
+    formulas, numbers = parametrised(tuple(exprs), len(places))
+    return formulas, tuple(known[k] for k in places), tuple(texts[k] for k in places), numbers
+
+
+def bound(symbols: Sequence[Symbol], numbers: tuple[float, ...]) -> Bindings:
+    """The inputs of formulas that were read: the arguments, and the numbers if there are some."""
+    arguments = [Binding(s, s.axis) for s in symbols]
+    return tuple([*arguments, Binding(numbers, "p")] if numbers else arguments)
 
 
 def _declarations(aliases: Sequence[str]) -> tuple[dict[str, Expr], dict[int, Symbol], dict[int, str]]:

@@ -6,7 +6,6 @@ formula that is linear in an unknown; the unknown is an input without data, the 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from functools import partial
 from numbers import Real
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ... import forks
 from ...config import config
 from ...errors import DtypeError, FormulaError, PairfuseError, ShapeError, UnsupportedError, message
 from ...ir.expr import input_, leaf_of
@@ -227,7 +227,7 @@ def solved(request: Request, settings: Settings, matrix: Lazy, right: Lazy) -> A
         arrays.transformed() or (arrays.gradients_enabled() and any(map(_followed, given)))
     ):
         # Loaded on first use, as autograd/function.py is.
-        autograd = importlib.import_module("pairfuse.frontend.autograd.solve")
+        autograd = forks.load("pairfuse.frontend.autograd.solve")
         u, report = autograd.solution(system, bindings, space, b, shape, alpha, start)
     else:
         u, report = _without_derivatives(system, bindings, space, b, shape, alpha, start)
