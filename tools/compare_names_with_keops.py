@@ -24,17 +24,22 @@ from typing import Any
 import numpy as np
 
 PACKAGES = ("pykeops", "keopscore")
+OWN = (*PACKAGES, "pairfuse")
 # Tests and notebooks that are shipped inside of the packages: nobody's interface.
 NO_INTERFACE = {"test", "sandbox", "tutorials", "examples", "benchmarks", "include"}
-OPERATORS = {f"__{name}__" for name in (
-    *["add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "or", "ror", "abs", "neg", "pow", "eq", "ne", "lt", "le", "gt", "ge", "getitem", "matmul", "min", "max", "call", "bool"],
-)}  # fmt: skip
+OPERATORS = set(
+    """__add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __or__ __ror__ __abs__ __neg__ __pow__
+    __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __getitem__ __matmul__ __min__ __max__ __call__ __bool__""".split()
+)
 PRIVATE = {"_shape", "_dtype"}  # which programs read all the same
 # ---------------------------------------------------------------------- modules
 
 
 def modules() -> Iterator[str]:
-    """The names of all modules of the packages."""
+    """The names of all modules of the packages; those of the drop-in need not be files."""
+    if "pairfuse.dropin" in sys.modules:
+        yield from importlib.import_module("pairfuse.dropin.finder").names()
+        return
     for package in PACKAGES:
         yield package
         path = importlib.import_module(package).__path__
@@ -46,49 +51,61 @@ def modules() -> Iterator[str]:
 def names_of(module: Any) -> dict[str, Any]:
     """What a module has, without what it imported from elsewhere: every name with its facts."""
     found = {}
-    for name, value in sorted(vars(module).items()):
-        home = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
-        own = str(home).partition(".")[0] in (*PACKAGES, "pairfuse")
+    for name in dir(module):
         if name.startswith("_") and name != "__version__":
             continue
-        if isinstance(value, types.ModuleType) or callable(value) or inspect.isclass(value):
-            if not own:
-                continue
-        found[name] = facts_of(value, members=module.__name__.startswith("pykeops"))
+        value = getattr(module, name)
+        home = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
+        own = str(home).partition(".")[0] in OWN or type(value).__name__ == "Absent"
+        if own or not (isinstance(value, types.ModuleType) or callable(value)):
+            found[name] = facts_of(value, module.__name__)
+    of_the_engine = module.__name__.startswith("keopscore") and not hasattr(module, "__path__")
+    if of_the_engine and "pairfuse.dropin" not in sys.modules:  # what it only imported is left out, too
+        found = {name: facts for name, facts in found.items() if not str(facts).startswith("= ")}
     return found
 
 
-def facts_of(value: Any, members: bool) -> Any:
-    """The kind of a value; a function as its signature, a class as those of its members, "()" being the constructor."""
+def facts_of(value: Any, module: str) -> Any:
+    """The kind of a value; a function as its signature, a class as those of its members, "()" being the constructor.
+
+    What another module of the packages holds is only referred to, "= module.name".
+    """
     if isinstance(value, types.ModuleType):
-        return "module"
+        return f"module {value.__name__}"
+    if type(value).__name__ == "Absent":
+        return "absent"
+    home = getattr(value, "__module__", None)
+    if home != module and str(home).partition(".")[0] in PACKAGES and hasattr(value, "__qualname__"):
+        return f"= {home}.{value.__qualname__}"
+    if module.startswith("keopscore"):  # steps of an engine that is not ours: that they exist is enough
+        return "function" if callable(value) else "value"
     if inspect.isclass(value):
-        return members_of(value) if members else {"()": signature(value.__init__, skip=1)}
+        return members_of(value)
     return signature(value) if callable(value) else "value"
 
 
 def members_of(cls: type) -> dict[str, str]:
     """The public members of a class, those of outside base classes left out."""
-    found = {"()": signature(cls.__init__, skip=1)}
-    for base in reversed(cls.__mro__):
-        if base.__module__.partition(".")[0] not in (*PACKAGES, "pairfuse"):
+    found = {"()": signature(cls.__init__)}
+    for base in cls.__mro__:
+        if base.__module__.partition(".")[0] not in OWN:
             continue
         for name in vars(base):
             if not name.startswith("_") or name in OPERATORS | PRIVATE:
                 held = inspect.getattr_static(cls, name)
                 value = held if isinstance(held, property) else getattr(cls, name)
-                bound = isinstance(held, (staticmethod, classmethod))
-                found[name] = signature(value, skip=0 if bound else 1) if inspect.isroutine(value) else "value"
+                found[name] = signature(value) if callable(value) and not inspect.isclass(value) else "value"
     return dict(sorted(found.items()))
 
 
-def signature(function: Any, skip: int = 0) -> str:
+def signature(function: Any) -> str:
     """The parameters in Python's words, without annotations; defaults that are no plain values as `...`."""
     try:
-        given = list(inspect.signature(function).parameters.values())[skip:]
+        given = list(inspect.signature(function).parameters.values())
     except (ValueError, TypeError):
         return "(*args, **kwargs)"
     kept = [p.replace(annotation=p.empty, default=plain(p.default)) for p in given]
+    kept = kept[1:] if kept and kept[0].name in ("self", "cls") else kept
     return str(inspect.Signature(kept)).replace("Ellipsis", "...")
 
 
@@ -121,8 +138,8 @@ def objects() -> Iterator[tuple[str, Any]]:
 
 
 def attributes_of(value: Any) -> list[str]:
-    """The names of the attributes that an object was given when it was made."""
-    own = vars(value) if hasattr(value, "__dict__") else dir(value)
+    """The names of the attributes that an object was given when it was made; of an object of Pairfuse all names."""
+    own = vars(value) if type(value).__module__.startswith(PACKAGES) else dir(value)
     return sorted(n for n in own if not n.startswith("_") or n in PRIVATE)
 
 
@@ -143,7 +160,7 @@ ACCURACY = ("dtype_acc", "use_double_acc", "sum_scheme")
 
 
 def combinations() -> list[dict[str, Any]]:
-    """Every combination of the keywords of accuracy, left out or given; each other keyword alone and with one of them."""
+    """All combinations of the keywords of accuracy, left out or given; the others alone and with one of them."""
     options = [[(), *((name, v) for v in CHOICES[name])] for name in ACCURACY]
     found = [dict(pair for pair in chosen if pair) for chosen in itertools.product(*options)]
     for name in CHOICES.keys() - set(ACCURACY):

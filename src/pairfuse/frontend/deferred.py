@@ -50,7 +50,7 @@ def perform(task: Task, operands: tuple[Lazy, ...], options: dict[str, Any]) -> 
     if not options and x._space.backend is None and not waits:
         return task.run(DEFAULT, *operands)
     if not options.pop("call", True) or waits:
-        return Deferred(task, operands, options)
+        return getattr(x, "_waiting_class", Deferred)(task, operands, options)
     return _now(task, operands, options)
 
 
