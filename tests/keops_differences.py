@@ -91,9 +91,11 @@ def _of_signatures(theirs: str, ours: str, operator: bool) -> Iterator[str]:
                 yield f"knows no {p.name}: {ours}, not {theirs}"
         elif same.default != p.default and p.default not in (p.empty, ...):
             yield f"has another default for {p}: {ours}"
-    required = [p for p in found if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    for p in required:
-        if not operator and p.name not in {e.name for e in expected} and not any(e.kind is e.VAR_POSITIONAL for e in expected):
+    if operator or any(p.kind is p.VAR_POSITIONAL for p in expected):
+        return
+    for p in found:
+        needed = p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        if needed and p.name not in {e.name for e in expected}:
             yield f"requires {p.name}: {ours}"
 
 

@@ -27,10 +27,11 @@ PACKAGES = ("pykeops", "keopscore")
 OWN = (*PACKAGES, "pairfuse")
 # Tests and notebooks that are shipped inside of the packages: nobody's interface.
 NO_INTERFACE = {"test", "sandbox", "tutorials", "examples", "benchmarks", "include"}
-OPERATORS = set(
-    """__add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __or__ __ror__ __abs__ __neg__ __pow__
-    __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __getitem__ __matmul__ __min__ __max__ __call__ __bool__""".split()
-)
+OPERATORS = {
+    *("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__or__"),
+    *("__ror__", "__abs__", "__neg__", "__pow__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"),
+    *("__getitem__", "__matmul__", "__min__", "__max__", "__call__", "__bool__"),
+}
 PRIVATE = {"_shape", "_dtype"}  # which programs read all the same
 # ---------------------------------------------------------------------- modules
 
@@ -146,7 +147,7 @@ def attributes_of(value: Any) -> list[str]:
 # ---------------------------------------------------------------------- keywords
 
 CHOICES = {
-    "dtype_acc": ("auto", "float32", "float64", "float12"),
+    "dtype_acc": ("auto", "float32", "float64"),
     "use_double_acc": (False, True),
     "sum_scheme": ("auto", "direct_sum", "block_sum", "kahan_scheme", "no_scheme"),
     "enable_chunks": (True, False),

@@ -1,11 +1,12 @@
 """Reductions that wait, with the attributes that they have in KeOps.
 
-In: what `pairfuse.frontend.deferred` makes of a LazyTensor of lazytensor.py.  Out: the same, and `callfun`, the reduction
-as a function of all arrays; `other`, `varformula` and `varindex` of linear systems; the attributes of the formula.
+In: what `pairfuse.frontend.deferred` makes of a LazyTensor of lazytensor.py.  Out: the same, and `callfun`, which is the
+reduction as a function of all arrays; `other`, `varformula` and `varindex` of linear systems; the attributes of the formula.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -18,7 +19,10 @@ from pairfuse.frontend.symbolic import CATEGORIES
 
 INDICES = {"argKmin", "argKmax", "Kmin_argKmin", "Kmax_argKmax"}
 OF_THE_FORMULA = frozenset(
-    "ni nj ndim dim dtype _dtype batchdims nbatchdims tools Genred KernelSolve is_complex get_tools".split()
+    (
+        *("ni", "nj", "ndim", "dim", "dtype", "_dtype", "batchdims", "nbatchdims", "is_complex"),
+        *("tools", "get_tools", "Genred", "KernelSolve"),
+    )
 )
 
 
@@ -29,7 +33,17 @@ class Waiting(Deferred):
     rec_multVar_highdim = None
 
     def __call__(self, *args: Any, **options: Any) -> Any:
+        if self._task.title == "solve" and options.keys() & {"alpha", "eps"}:
+            return self._with(options)(*args, **options)
         return filled(self._task.title, super().__call__(*args, **options))
+
+    def _with(self, options: dict[str, Any]) -> Waiting:
+        """The linear system with the alpha and the tolerance of a call, which are taken out of its keywords."""
+        (request,) = self._task.run.args  # type: ignore[attr-defined]
+        request = request._replace(alpha=options.pop("alpha", request.alpha))
+        if "eps" in options:
+            request = request._replace(plan=request.plan._replace(eps=float(options.pop("eps")), rtol=0.0))
+        return Waiting(self._task._replace(run=partial(self._task.run.func, request)), self._operands, self._options)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
         if name in OF_THE_FORMULA:

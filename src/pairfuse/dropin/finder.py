@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib.abc import Loader, MetaPathFinder

@@ -262,7 +262,13 @@ def complex_class(real: type[GenericLazyTensor], name: str) -> Any:
         """A LazyTensor of this class."""
         return real(x, axis, is_complex)
 
-    members = {"__new__": __new__, "lt_constructor": lt_constructor, "__slots__": (), "__module__": __name__, "__doc__": "LazyTensors of complex numbers."}
+    members = {
+        "__new__": __new__,
+        "lt_constructor": lt_constructor,
+        "__slots__": (),
+        "__module__": __name__,
+        "__doc__": "LazyTensors of complex numbers.",
+    }
     return OfComplexNumbers(name, (real,), members)
 
 

@@ -47,7 +47,7 @@ KNOWN = (
 def parse(name: str, options: dict[str, Any], backend: str | None, dtype: str, record: str = "") -> Settings:
     """Check the keywords of a reduction and keep those that matter here.
 
-    Arguments: name: the call, for the errors; record: the record of the table that is reduced, where that is not its name.
+    Arguments: name: the call, for the errors; record: the record of the table, if it has another name.
     """
     if not options:
         return DEFAULT if backend is None else Settings(backend_name(name, backend), None)

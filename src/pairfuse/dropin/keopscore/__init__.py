@@ -33,8 +33,7 @@ from .utils.misc_utils import CHECK_MARK, CROSS_MARK  # noqa: E402
 config = _settings.config
 build_folder = _settings.config.get_build_folder()
 show_gpu_config = cuda_config
-set_config = _settings.config
-build_folder = _settings.config.set_different_build_folder
+set_build_folder = _settings.config.set_different_build_folder
 
 
 def check_health(config_type: str = "all") -> None:

@@ -88,7 +88,7 @@ class Columns:
         return arrays.view((a.double() * b.double()).sum(self.axes, keepdim=True).cpu(), "float64")
 
     def scale(self, *blocks: Vectors) -> Numbers:
-        """For each column a power of two that brings its largest entry, of any of the blocks, near 1; 1 where all are 0.
+        """For each column a power of two that brings its largest entry, of all blocks, near 1; 1 where all are 0.
 
         Times such a number no digit changes, but squares neither overflow nor vanish.
         """

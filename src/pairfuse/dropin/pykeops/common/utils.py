@@ -6,7 +6,6 @@ import importlib
 from typing import Any
 
 import numpy as np
-
 import pykeops
 
 c_type = {"float16": "half2", "float32": "float", "float64": "double"}
