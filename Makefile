@@ -19,7 +19,7 @@ DOCS_STAMP  := $(VENV)/.stamp-docs
 PEERS       := .venv-keops
 PEERS_STAMP := $(PEERS)/.stamp
 
-.PHONY: help test test-all test-gpu bench-gpu lint types format demo docs bench bench-peers compare-keops clean distclean
+.PHONY: help test test-all test-gpu bench-gpu lint types format demo docs bench bench-peers compare-keops keops-names clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make demo         the photograph: density, colours, a gradient step; pictures go to demo-output/"
 	@echo "make bench        the benchmark suite (make bench-peers first: PyKeOps, in an environment of its own)"
 	@echo "make compare-keops  programs in PyKeOps' words, run by PyKeOps and by the drop-in, and compared"
+	@echo "make keops-names  the names, signatures and keywords of PyKeOps, which the tests compare with the drop-in's"
 	@echo "make docs         the manual, in docs/_build/html"
 	@echo "make format       rewrite the sources in the house layout"
 	@echo "make clean        remove what the tools leave behind (distclean: the environments too)"
@@ -90,6 +91,10 @@ bench-peers: $(PEERS_STAMP)
 
 compare-keops: $(DEV_STAMP) $(PEERS_STAMP)
 	$(BIN)/python tools/compare_with_keops.py
+
+# What the drop-in has to have, as facts; the result is kept in the repository.
+keops-names: $(PEERS_STAMP)
+	$(PEERS)/bin/python tools/compare_names_with_keops.py src/pairfuse/dropin/names.json
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m pairfuse bench

@@ -64,7 +64,7 @@ KEOPS_PACKAGES = """
     : __version__ verbose set_verbose clean_pykeops set_build_folder get_build_folder check_health show_cuda_status
       default_device_id numpy_found torch_found test_numpy_bindings test_torch_bindings config pykeopsconfig
       pykeops_nvrtc_name keops_get_build_folder
-    .common: keops_io gpu_utils.get_gpu_number
+    .common: keops_io gpu_utils.get_gpu_number gpu_utils.get_gpu_props
     .config: numpy_found torch_found gpu_available get_build_folder pykeops_cuda pykeops_openmp pykeops_base
       python_includes pykeops_nvrtc_name pykeops_cpp_name config platform_detector cuda_config openmp_config get_config
       get_platform_config get_cuda_config get_openmp_config
@@ -73,7 +73,9 @@ KEOPS_PACKAGES = """
     .numpy.utils: numpytools squared_distances differences np_kernel log_np_kernel grad_np_kernel np_kernel_sphere
       chain_rules log_sum_exp WarmUpGpu
     .torch.utils: torchtools squared_distances torch_kernel is_on_device
-    .torch.generic.generic_red: Genred GenredAutograd GenredAutograd_fun check_AD_supported set_device Genred_parameters
+    .torch.generic.generic_red: Genred GenredAutograd GenredAutograd_base GenredAutograd_fun check_AD_supported
+      set_device Genred_parameters
+    .torch: half2_convert operations.KernelSolveAutograd
     .common.lazy_tensor: GenericLazyTensor ComplexGenericLazyTensor is_complex_lazytensor is_scalar_and_equals
       same_or_one_test
     .common.operations: preprocess postprocess ConjugateGradientSolver KernelLinearSolver
@@ -81,6 +83,10 @@ KEOPS_PACKAGES = """
       pyKeOps_Warning WarmUpGpu
     .common.parse_type: get_type get_sizes complete_aliases get_optional_flags parse_dtype_acc categories
     .common.get_options: SetBackend get_tag_backend
+    keopscore: formulas formulas.Var formulas.Exp config.config config.cuda_config utils.misc_utils
+      formulas.Operation.Operation formulas.Reduction formulas.maths.Abs.VectorizedScalarOp
+      utils.code_gen_utils.c_variable get_keops_dll.get_keops_dll mapreduce.MapReduce.MapReduce
+      binders.LinkCompile.LinkCompile
 """
 
 
@@ -89,7 +95,7 @@ def names_of_packages() -> set[str]:
     place = ""
     for word in KEOPS_PACKAGES.split():
         if word.endswith(":"):
-            place = "pykeops" + word[:-1]
+            place = word[:-1] if word == "keopscore:" else "pykeops" + word[:-1]
         else:
             found.add(f"{place}.{word}")
     return found

@@ -6,8 +6,10 @@ import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from keops_differences import Facts, differences
 from keops_page import KEOPS, NAMES, OPERATORS, STATES, TABLES, extras, names_of_packages
 
 import pairfuse.numpy
@@ -84,9 +86,9 @@ def is_there(name):
         except ModuleNotFoundError:
             continue
         for part in parts[count:]:
-            if not hasattr(value, part):
+            value = getattr(value, part, None)
+            if value is None or type(value).__name__ == "Absent":  # it can be imported, and is not there
                 return False
-            value = getattr(value, part)
         return True
 
 print(json.dumps({name: is_there(name) for name in json.loads(sys.argv[1])}))
@@ -114,3 +116,73 @@ def test_every_name_of_the_library_is_on_the_page() -> None:
         "Names of reductions"
     )
     assert set(KNOWN) - set(TABLES["Keywords of reductions"]) == extras("Keywords of reductions")
+
+
+# ---------------------------------------------------------------------- compared by program
+
+ROOT = Path(__file__).resolve().parents[1]
+# What differs and is right.
+EXPLAINED = {
+    "pykeops.torch.cluster.cluster_ranges_centroids": "min_weight=None stands for a number that fits the type",
+    "pykeops.torch.cluster.utils.cluster_ranges_centroids": "the same",
+}
+# Values that KeOps' modules hold by accident: steps of the tests of its installation, an open file, a folder.
+ACCIDENTS = {
+    *("pykeops.v", "pykeops.torch.torch_version_required"),
+    *(f"pykeops.numpy.test_install.{name}" for name in ("expected_res", "formula", "var")),
+    *(f"pykeops.torch.test_install.{name}" for name in ("expected_res", "formula", "var")),
+}
+ENGINE = ("keopscore.", "pykeops.common.keops_io.", "pykeops.common.get_options.", "pykeops.torch.half2_convert.")
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Facts, Facts]:
+    """Those of PyKeOps, and those of the drop-in, read in a process of its own."""
+    pytest.importorskip("torch")
+    out = tmp_path_factory.mktemp("names") / "ours.json"
+    command = [sys.executable, str(ROOT / "tools" / "compare_names_with_keops.py"), str(out), "--dropin"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "nothing of it is known" not in done.stderr  # every module can be imported
+    keops = (ROOT / "src/pairfuse/dropin/names.json").read_text(encoding="utf-8")
+    return json.loads(keops), json.loads(out.read_text(encoding="utf-8"))
+
+
+def test_the_table_is_that_of_keops(facts: tuple[Facts, Facts]) -> None:
+    """A table that lost its contents would make every comparison true."""
+    keops, ours = facts
+    assert len(keops["modules"]) > 150
+    assert {"sum", "solve", "__matmul__"} <= keops["modules"]["pykeops.common.lazy_tensor"]["GenericLazyTensor"].keys()
+    assert len(keops["keywords"]) == len(ours["keywords"]) > 80
+    broken = json.loads(json.dumps(ours))
+    del broken["modules"]["pykeops.numpy.utils"]["np_kernel_sphere"]
+    broken["modules"]["pykeops.numpy.lazytensor.LazyTensor"]["LazyTensor"] = "= pykeops.nowhere.LazyTensor"
+    broken["keywords"]["numpy: __matmul__"] = "0" * len(ours["keywords"]["numpy: __matmul__"])
+    broken["objects"]["torch: deferred solve"].remove("callfun")
+    found = {name for name, _ in differences(keops, broken)} - {name for name, _ in differences(keops, ours)}
+    assert {
+        "pykeops.numpy.utils.np_kernel_sphere",
+        "numpy: __matmul__(keywords)",
+        "torch: deferred solve: callfun",
+    } <= found
+    assert "pykeops.numpy.lazytensor.LazyTensor.LazyTensor" in found
+
+
+def test_no_difference_is_unexplained(facts: tuple[Facts, Facts]) -> None:
+    keops, ours = facts
+    said_to_be_missing = {name for name, (state, _) in TABLES["Packages"].items() if state == "no"}
+    ends = {name.rpartition(".")[2] for name in said_to_be_missing} | {"keops_binder"}
+    for name, text in differences(keops, ours):
+        if text == "is absent":
+            explained = name in ACCIDENTS or name.startswith(ENGINE) or name.rpartition(".")[2] in ends
+            assert explained, f"{name} is not in Pairfuse, and the page does not say so"
+        else:
+            assert name in EXPLAINED, f"{name} {text}"
+
+
+def test_the_language_of_formulas_is_there_as_functions(facts: tuple[Facts, Facts]) -> None:
+    """What `keopscore.formulas` lacks are its classes that write code."""
+    keops, ours = facts
+    missing = {n for n, f in ours["modules"]["keopscore.formulas"].items() if f == "absent"}
+    assert missing < set(keops["modules"]["keopscore.formulas"])
+    assert not missing & (set(FORMS) | {alias for op in OPS.values() for alias in op.aliases})

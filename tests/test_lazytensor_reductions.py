@@ -10,6 +10,7 @@ from dense import DTYPES, close, points
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pairfuse import UnsupportedError
 from pairfuse.numpy import LazyTensor, Vi, Vj, where
 
 NUMPY: dict[str, Any] = {
@@ -245,6 +246,45 @@ def test_keywords_of_keops_are_accepted() -> None:
     assert (k + 1).backend == "reference"
     close(k.sum(dim=1), expected)
     k.ranges = None
+
+
+ACCURACY: list[dict[str, Any]] = [
+    {"dtype_acc": "float64"}, {"use_double_acc": True}, {"sum_scheme": "block_sum"}, {"sum_scheme": "kahan_scheme"},
+]  # fmt: skip
+ADDS: dict[str, Any] = {
+    "K @ v": lambda k, o: k.__matmul__(np.ones(7), **o),
+    "K @ V": lambda k, o: k.__matmul__(np.ones((7, 2)), **o),
+    "matvec": lambda k, o: k.matvec(np.ones(7), **o),
+    "rmatvec": lambda k, o: k.rmatvec(np.ones(5), **o),
+    "sum over pairs": lambda k, o: k.sum(dim=(0, 1), **o),
+    "mean over pairs": lambda k, o: k.mean(dim=(0, 1), **o),
+    "value_and_grad": lambda k, o: k.value_and_grad("sum", dim=1, **o)[0],
+    "sumsoftmaxweight": lambda k, o: k.sumsoftmaxweight(Vj(np.ones((7, 1))), dim=1, **o),
+    "weighted logsumexp": lambda k, o: k.logsumexp(dim=1, weight=Vj(np.ones((7, 1))), **o),
+    "Max_SumShiftExp": lambda k, o: k.reduction("Max_SumShiftExp", dim=1, **o),
+    **{n: lambda k, o, n=n: getattr(k, n)(dim=1, **o) for n in ("sum", "prod", "mean", "var", "std", "logsumexp")},
+}
+CHOOSES: dict[str, Any] = {
+    **{n: lambda k, o, n=n: getattr(k, n)(dim=1, **o) for n in ("min", "argmin", "max", "argmax", "min_argmin", "any")},
+    **{n: lambda k, o, n=n: getattr(k, n)(2, dim=1, **o) for n in ("Kmin", "argKmin", "Kmax_argKmax")},
+    "value_and_grad": lambda k, o: k.value_and_grad("min", dim=1, **o),
+}
+
+
+@pytest.mark.parametrize("name", ADDS)
+def test_what_adds_takes_the_options_of_sums(name: str) -> None:
+    """Whatever the call is named: what counts is the record that it reduces."""
+    k = Vi(points(5, 1)) * Vj(points(7, 1))
+    for options in ACCURACY:
+        np.testing.assert_array_equal(ADDS[name](k, options), ADDS[name](k, {}))
+
+
+@pytest.mark.parametrize("name", CHOOSES)
+def test_what_chooses_has_no_options_of_sums(name: str) -> None:
+    k = Vi(points(5, 1)) * Vj(points(7, 1))
+    for options in ACCURACY:
+        with pytest.raises(UnsupportedError, match="are for sums"):
+            CHOOSES[name](k, options)
 
 
 def test_progress_is_shown_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -388,3 +388,27 @@ def test_deferred() -> None:
     waiting = (-(Pm(scale) * (Vi(0, 2) - Vj(1, 2)) ** 2).sum(-1)).exp().solve(Vi(2, 2), alpha=0.5, **EXACT)
     got = torch.autograd.grad(waiting(x, x, b).sin().sum(), x)[0]
     close(got, torch.autograd.grad(dense_system(x, scale, b, alpha).sin().sum(), x)[0], 1e-8)
+
+
+@pytest.mark.parametrize("method", ["cg", "minres"])
+@pytest.mark.parametrize("scale", [1e-150, 1e-30, 1e150])
+def test_scales_of_the_right_hand_side_in_batches_with_gradients(scale: float, method: str) -> None:
+    """By default the tolerance is relative to each column of each batch; the derivatives are those of scale 1."""
+    x, b = points(3, N, 2), points(3, N, 2) * torch.tensor([1.0, scale], dtype=torch.float64)
+    factor = points(2).abs() + 0.3
+    dense = (-(factor * (x[..., :, None, :] - x[..., None, :, :]) ** 2).sum(-1)).exp()
+
+    def lazy(s: Tensor, b: Tensor) -> Tensor:
+        k = (-(Pm(s) * (LazyTensor(x[:, :, None]) - LazyTensor(x[:, None, :])) ** 2).sum(-1)).exp()
+        return k.solve(b, alpha=0.5, method=method) / torch.tensor([1.0, scale], dtype=torch.float64)
+
+    leaves = followed(factor, b)
+    u = lazy(*leaves)
+    expected = dense_solve(dense, b, 0.5) / torch.tensor([1.0, scale], dtype=torch.float64)
+    close(u.detach(), expected, 1e-5)
+    g_factor, g_b = torch.autograd.grad((u**2).sum(), leaves)
+    again = followed(factor, b / torch.tensor([1.0, scale], dtype=torch.float64))
+    k = (-(again[0] * (x[..., :, None, :] - x[..., None, :, :]) ** 2).sum(-1)).exp()
+    wanted = torch.autograd.grad((dense_solve(k, again[1], 0.5) ** 2).sum(), again)
+    close(g_factor, wanted[0], 1e-4)
+    close(g_b * torch.tensor([1.0, scale], dtype=torch.float64), wanted[1], 1e-4)

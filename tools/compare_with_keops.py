@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keops_programs
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +33,7 @@ KNOWN = {
 }
 
 Program = Callable[[Any], Any]
-PROGRAMS: dict[str, Program] = {}
+PROGRAMS: dict[str, Program] = dict(keops_programs.PROGRAMS)
 
 
 def program(name: str) -> Callable[[Program], Program]:
@@ -59,6 +60,10 @@ class Words:
         self.x, self.y, self.b = (torch.from_numpy(a) for a in (self.X, self.Y, self.B))
         self.s = torch.tensor([0.3, 0.5, 0.7], dtype=torch.float64)
         self.g = torch.tensor([0.5], dtype=torch.float64)
+
+    def module(self, name: str) -> Any:
+        """A module of the package: "numpy.utils"."""
+        return importlib.import_module(f"pykeops.{name}")
 
     def __getattr__(self, name: str) -> Any:  # for type checkers: the names are set above
         raise AttributeError(name)
@@ -290,7 +295,7 @@ def run(out: Path, real: bool) -> None:
         try:
             found = f(words)
             found = found if isinstance(found, (tuple, list)) else (found,)
-            results[name] = [np.asarray(v.detach() if hasattr(v, "detach") else v) for v in found]
+            results[name] = [np.array(v.detach() if hasattr(v, "detach") else v) for v in found]
         except Exception as error:  # an error is an answer, too
             results[name] = "".join(traceback.format_exception_only(error)).strip()
         print(name, file=sys.stderr, flush=True)

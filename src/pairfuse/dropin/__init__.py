@@ -4,16 +4,17 @@ In: nothing.  Out: `install`, after which `import pykeops` and `import keopscore
 small distribution in the repository's folder `dropin/` calls it when its own `pykeops` is first imported; programs
 that have the real PyKeOps installed call `pairfuse.install_as_pykeops()`.
 
-The modules of the two packages only hand on names of Pairfuse, and say of the few that have no meaning here why.
+The modules of the two packages hand on names of Pairfuse (finder.py finds them). Where programs written for KeOps rely
+on another behaviour than that of `pairfuse.numpy` and `pairfuse.torch`, there are subclasses here: lazytensor.py,
+deferred.py, genred.py. Names that have no meaning here can be imported, and say why when they are used (absent.py).
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
-from pathlib import Path
 
-PACKAGES = ("keopscore", "pykeops")
+from .finder import PACKAGES, Finder
 
 
 def install() -> None:
@@ -25,17 +26,7 @@ def install() -> None:
     for name in PACKAGES:
         for known in [n for n in sys.modules if n == name or n.startswith(name + ".")]:
             del sys.modules[known]
+    if not any(isinstance(finder, Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, Finder())
     for name in PACKAGES:
-        _load(name, Path(__file__).parent / name)
-
-
-def _load(name: str, folder: Path) -> None:
-    """Import the package in this folder under this name; its modules are found beside it."""
-    spec = importlib.util.spec_from_file_location(
-        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
+        importlib.import_module(name)

@@ -32,7 +32,8 @@ class Task(NamedTuple):
     over     the axis that is reduced, "i" or "j"
     run      (settings, *operands) -> results; a function of a module, or a partial of one, so that it can be pickled
     opt_arg  K of the reductions that select several terms
-    record   the record of the table, where the title is not its name
+    record   the record of the table that is reduced, where the title is not its name
+    word     the reduction in KeOps' words, where the record does not say it
     """
 
     title: str
@@ -40,6 +41,7 @@ class Task(NamedTuple):
     run: Callable[..., Any]
     opt_arg: int | None = None
     record: str = ""
+    word: str = ""
 
 
 def perform(task: Task, operands: tuple[Lazy, ...], options: dict[str, Any]) -> Any:
@@ -49,13 +51,13 @@ def perform(task: Task, operands: tuple[Lazy, ...], options: dict[str, Any]) -> 
     if not options and x._space.backend is None and not waits:
         return task.run(DEFAULT, *operands)
     if not options.pop("call", True) or waits:
-        return Deferred(task, operands, options)
+        return getattr(x, "_waiting_class", Deferred)(task, operands, options)
     return _now(task, operands, options)
 
 
 def _now(task: Task, operands: tuple[Lazy, ...], options: dict[str, Any]) -> Any:
     space = operands[0]._space
-    settings = parse(task.title, options, space.backend, dtype_of(space))
+    settings = parse(task.title, options, space.backend, dtype_of(space), task.record)
     if options.get("ranges") is not None:
         operands = _with_ranges(task, operands, options["ranges"])
     results = task.run(settings, *operands)
@@ -118,7 +120,8 @@ class Deferred:
 
     def _checked(self, options: dict[str, Any]) -> None:
         space = self._operands[0]._space
-        parse(self._task.title, options, space.backend, space.dtype or ("float32" if self._symbols else "float64"))
+        dtype = space.dtype or ("float32" if self._symbols else "float64")
+        parse(self._task.title, options, space.backend, dtype, self._task.record)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._task, self._operands, self._options, self._title, self._names)
@@ -127,7 +130,7 @@ class Deferred:
     @property
     def reduction_op(self) -> str:
         """The reduction in KeOps' words where it has one ("Sum", "KMin"), else its name here."""
-        name = self._task.record or self._task.title
+        name = self._task.word or self._task.record or self._task.title
         record = REDUCTIONS.get(name)
         return record.aliases[0] if record and record.aliases else name
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..config import ACCURACIES
 from ..errors import DtypeError, KeywordError, ShapeError, UnsupportedError, message
+from ..ir.reductions import REDUCTIONS
 from ..runtime import arrays
 from . import ranges
 from .evaluate import Settings
@@ -41,11 +42,13 @@ KNOWN = (
     "keepdims",
     "rec_multVar_highdim",
 )
-SUMS = ("sum", "logsumexp", "logsumexp_weight", "sumsoftmaxweight", "mean", "var", "std", "solve")
 
 
-def parse(name: str, options: dict[str, Any], backend: str | None, dtype: str) -> Settings:
-    """Check the keywords of a reduction and keep those that matter here."""
+def parse(name: str, options: dict[str, Any], backend: str | None, dtype: str, record: str = "") -> Settings:
+    """Check the keywords of a reduction and keep those that matter here.
+
+    Arguments: name: the call, for the errors; record: the record of the table, if it has another name.
+    """
     if not options:
         return DEFAULT if backend is None else Settings(backend_name(name, backend), None)
     for key in options:
@@ -55,7 +58,7 @@ def parse(name: str, options: dict[str, Any], backend: str | None, dtype: str) -
             raise KeywordError(message(f"{name}({key}=...): there is no such keyword.", hint=hint))
     if options.get("ranges") is not None:
         ranges.read(f"{name}(ranges=...)", options["ranges"])
-    _check_accumulation(name, options, dtype)
+    _check_accumulation(name, record or name, options, dtype)
     device = options.get("device_id", -1)
     if not isinstance(device, (int, np.integer)) or isinstance(device, bool):
         raise ShapeError(message(f"{name}(device_id={device!r}): a device is a number; -1 follows the data."))
@@ -88,7 +91,13 @@ def accuracy(name: str, value: Any) -> str | None:
     raise UnsupportedError(message(f"{name}(accuracy={value!r}): there is no such policy.", hint=hint))
 
 
-def _check_accumulation(name: str, options: dict[str, Any], dtype: str) -> None:
+def _accumulates(record: str) -> bool:
+    """Are terms added (or multiplied), so that the precision of that is a question? Not where one is chosen."""
+    found = REDUCTIONS.get(record)
+    return found is not None and (found.additive or found.cotangents is not None)
+
+
+def _check_accumulation(name: str, record: str, options: dict[str, Any], dtype: str) -> None:
     """The accumulator's options of KeOps: refused where they contradict each other or the data."""
     acc, double = options.get("dtype_acc", "auto"), options.get("use_double_acc", False)
     scheme = options.get("sum_scheme", "auto")
@@ -103,7 +112,7 @@ def _check_accumulation(name: str, options: dict[str, Any], dtype: str) -> None:
         raise DtypeError(
             message(f"{name}(dtype_acc={acc!r}): less precise than the data.", f"data: {dtype}", "leave it at 'auto'.")
         )
-    if name not in SUMS and (acc != "auto" or double or scheme in ("block_sum", "kahan_scheme")):
+    if not _accumulates(record) and (acc != "auto" or double or scheme in ("block_sum", "kahan_scheme")):
         raise UnsupportedError(
             message(f"{name}: dtype_acc, use_double_acc and sum_scheme are for sums.", hint="leave them out.")
         )

@@ -42,18 +42,20 @@ def _variable(x: Any, dim: int | None, axis: int) -> LazyTensor:
     return LazyTensor(x, axis=axis)
 
 
-class _OfComplexNumbers(type):
+class OfComplexNumbers(type):
     """Makes `isinstance(x, ComplexLazyTensor)` ask what the components are."""
 
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, LazyTensor) and instance.is_complex
+        return isinstance(instance, cls.__mro__[1]) and instance.is_complex  # type: ignore[attr-defined]
 
 
-class ComplexLazyTensor(metaclass=_OfComplexNumbers):
+class ComplexLazyTensor(LazyTensor, metaclass=OfComplexNumbers):
     """A LazyTensor of complex numbers, in KeOps' words: ``LazyTensor(x, axis)``, real numbers as x + 0 i.
 
     There is one class: what is made here is a LazyTensor, `is_complex`, and an instance of this name, too.
     """
+
+    __slots__ = ()
 
     def __new__(cls, x: Any, axis: int | None = None) -> LazyTensor:  # type: ignore[misc]
         made = LazyTensor(x, axis)

@@ -100,7 +100,11 @@ class Reductions(Vectors):
         over = axes.replace(VECTOR, "")
         if len(over) < 2:
             return getattr(x, name)("ij".index(over) + len(self._space.batch), **options) if over else x
-        return perform(Task(name, over, partial(_over_pairs, name)), (x,), options)
+        return perform(
+            Task(name, over, partial(_over_pairs, name), record="sum", word=name if name != "sum" else ""),
+            (x,),
+            options,
+        )
 
     def prod(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
         """Product over i or j; 1 over nothing. Differentiable, also where terms vanish.
@@ -119,7 +123,7 @@ class Reductions(Vectors):
         over = over_of(self, "mean", number, None, vector=True)
         if over == VECTOR:
             return self._apply("sum") / self._length
-        return perform(Task("mean", over, partial(_mean, over)), (self,), options)
+        return perform(Task("mean", over, partial(_mean, over), record="sum", word="mean"), (self,), options)
 
     def var(self, axis: Axis = None, dim: Axis = None, ddof: float = 0, **options: Any) -> Any:
         """Variance over i or j, in two passes: the mean, then the mean of the squared differences.
@@ -128,12 +132,12 @@ class Reductions(Vectors):
         default is 1). Differentiable.
         """
         over = over_of(self, "var", axis, dim)
-        return perform(Task("var", over, partial(_variance, over, ddof)), (self,), options)
+        return perform(Task("var", over, partial(_variance, over, ddof), record="sum", word="var"), (self,), options)
 
     def std(self, axis: Axis = None, dim: Axis = None, ddof: float = 0, **options: Any) -> Any:
         """Standard deviation: the square root of `var`."""
         over = over_of(self, "std", axis, dim)
-        return perform(Task("std", over, partial(_deviation, over, ddof)), (self,), options)
+        return perform(Task("std", over, partial(_deviation, over, ddof), record="sum", word="std"), (self,), options)
 
     # -------------------------------------------------- log-sum-exp and softmax
     def logsumexp(
@@ -292,7 +296,7 @@ class Reductions(Vectors):
         scalar_formula(self, f"reduction({name!r})")
         over = over_of(self, name, axis, dim)
         operands = (self,) if other is None else (self, self._as_weight(other, name))
-        return perform(Task("logsumexp", over, partial(_max_sumshiftexp, over), record=name), operands, options)
+        return perform(Task("logsumexp", over, partial(_max_sumshiftexp, over), word=name), operands, options)
 
 
 def record_of(name: str) -> Reduction:

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from pairfuse import info
-from pairfuse.config import Config
-from pairfuse.config import config as settings
-from pairfuse.dropin.absent import INTERNAL, NO_COMPILER, refusing
+import importlib
+import os
+
 from pairfuse.runtime import cache, execute
 
-from . import config, formulas
-
+__version__ = "2.3"
 # Accepted, and without effect: equal parts of a formula are always computed once, and what is shown while a formula is
 # compiled is said by pairfuse.config.debug.
 auto_factorize = False
 debug_ops = False
 debug_ops_at_exec = False
-verbose = True
+verbose = os.environ.get("KEOPS_VERBOSE", "1") != "0"
 cuda_block_size = 192
+
+_settings = importlib.import_module("keopscore.config")  # the module: `config` is the object of this name
+
+from . import formulas, utils  # noqa: E402
+from .config import (  # noqa: E402
+    cuda_config,
+    get_config,
+    get_cuda_config,
+    get_openmp_config,
+    get_platform_config,
+    openmp_config,
+    platform_detector,
+)
+from .utils.misc_utils import CHECK_MARK, CROSS_MARK  # noqa: E402
+
+config = _settings.config
+build_folder = _settings.config.get_build_folder()
+show_gpu_config = cuda_config
+set_build_folder = _settings.config.set_different_build_folder
 
 
 def check_health(config_type: str = "all") -> None:
     """Print what this installation has."""
-    print(info.text())
+    _settings.config.print_all()
 
 
 def clean_keops(recompile_jit_binary: bool = True, verbose: bool = True) -> None:
@@ -30,19 +47,26 @@ def clean_keops(recompile_jit_binary: bool = True, verbose: bool = True) -> None
     execute.clear()
 
 
-def set_build_folder(path: str | None = None, **_: object) -> None:
-    """Keep compiled kernels in another folder; None: in the default one."""
-    settings.cache_folder = Config.from_environment({}).cache_folder if path is None else str(path)
-    execute.clear()
+def __getattr__(name: str) -> object:
+    if name == "show_cuda_status":
+        return _settings.any_gpu()
+    raise AttributeError(name)
 
 
-__getattr__ = refusing(
-    __name__,
-    {
-        **dict.fromkeys(("cuda_config", "openmp_config", "platform_detector"), NO_COMPILER),
-        **dict.fromkeys(("get_config", "get_cuda_config", "get_openmp_config", "get_platform_config"), NO_COMPILER),
-        **dict.fromkeys(("get_keops_dll", "mapreduce", "binders", "utils"), INTERNAL),
-    },
-)
-
-__all__ = ["check_health", "clean_keops", "config", "formulas", "set_build_folder"]
+__all__ = [
+    "CHECK_MARK",
+    "CROSS_MARK",
+    "check_health",
+    "clean_keops",
+    "config",
+    "cuda_config",
+    "formulas",
+    "get_config",
+    "get_cuda_config",
+    "get_openmp_config",
+    "get_platform_config",
+    "openmp_config",
+    "platform_detector",
+    "set_build_folder",
+    "utils",
+]

@@ -12,14 +12,9 @@ from typing import Any
 import keopscore
 import numpy as np
 
-from pairfuse import info
-from pairfuse.config import Config
-from pairfuse.config import config as settings
-from pairfuse.dropin.absent import NO_COMPILER, refusing
-from pairfuse.runtime import cache, execute
-
-from . import config
+from . import common, config
 from . import config as pykeopsconfig
+from .common import keops_io
 from .config import get_build_folder, numpy_found, torch_found
 
 __version__ = "2.3"  # the version of PyKeOps whose contract is kept
@@ -37,19 +32,17 @@ def set_verbose(val: bool) -> None:
 
 def clean_pykeops(recompile_jit_binaries: bool = True) -> None:
     """Remove every compiled kernel, from the disk and from this process."""
-    cache.clear()
-    execute.clear()
+    keopscore.clean_keops(recompile_jit_binaries)
 
 
 def set_build_folder(path: str | None = None) -> None:
     """Keep compiled kernels in another folder; None: in the default one."""
-    settings.cache_folder = Config.from_environment({}).cache_folder if path is None else str(path)
-    execute.clear()
+    keopscore.set_build_folder(path)
 
 
 def check_health() -> None:
     """Print what this installation has."""
-    print(info.text())
+    keopscore.check_health()
 
 
 def test_numpy_bindings() -> None:
@@ -73,19 +66,21 @@ def _check(binding: str, x: Any, y: Any) -> None:
         print(f"pyKeOps with {binding} bindings {'is working!' if right else f'gives a wrong result: {result}'}")
 
 
-__getattr__ = refusing(
-    __name__,
-    {"pykeops_nvrtc_name": NO_COMPILER, "common": "import pykeops.common"},
-    {"show_cuda_status": config.any_gpu},
-)
+def __getattr__(name: str) -> object:
+    if name == "show_cuda_status":
+        return config.any_gpu()
+    raise AttributeError(name)
+
 
 __all__ = [
     "check_health",
     "clean_pykeops",
+    "common",
     "config",
     "default_device_id",
     "get_build_folder",
     "keops_get_build_folder",
+    "keops_io",
     "numpy_found",
     "pykeopsconfig",
     "set_build_folder",

@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 
-from pairfuse.config import config as settings
-from pairfuse.dropin.absent import INTERNAL, NO_COMPILER, refusing
+import keopscore
+from keopscore.config import (
+    any_gpu,
+    config,
+    cuda_config,
+    get_config,
+    get_cuda_config,
+    get_openmp_config,
+    get_platform_config,
+    openmp_config,
+    platform_detector,
+)
 
 numpy_found = True
 torch_found = importlib.util.find_spec("torch") is not None
+pykeops_base, pykeops_cuda, pykeops_openmp = config, cuda_config, openmp_config
 
 
 def get_build_folder() -> str:
     """The folder in which compiled kernels are kept."""
-    return settings.cache_folder
+    return config.get_build_folder()
 
 
-def any_gpu() -> bool:
-    """Does torch see a GPU that Triton can compile for? Asked anew each time: importing this module calls no CUDA."""
-    if not torch_found or importlib.util.find_spec("triton") is None:
-        return False
-    return bool(importlib.import_module("torch").cuda.is_available())
+def __getattr__(name: str) -> object:
+    if name == "gpu_available":
+        return any_gpu()
+    raise AttributeError(name)
 
 
-__getattr__ = refusing(
-    __name__,
-    {
-        **dict.fromkeys(("pykeops_base", "pykeops_cuda", "pykeops_openmp", "python_includes"), NO_COMPILER),
-        **dict.fromkeys(("pykeops_nvrtc_name", "pykeops_cpp_name"), NO_COMPILER),
-        **dict.fromkeys(("config", "platform_detector", "cuda_config", "openmp_config"), INTERNAL),
-        **dict.fromkeys(("get_config", "get_platform_config", "get_cuda_config", "get_openmp_config"), INTERNAL),
-    },
-    {"gpu_available": any_gpu},
-)
+__all__ = [
+    "config",
+    "cuda_config",
+    "get_build_folder",
+    "get_config",
+    "get_cuda_config",
+    "get_openmp_config",
+    "get_platform_config",
+    "keopscore",
+    "numpy_found",
+    "openmp_config",
+    "platform_detector",
+    "pykeops_base",
+    "pykeops_cuda",
+    "pykeops_openmp",
+    "torch_found",
+]

@@ -127,7 +127,7 @@ class ValueAndGrad(Reductions):
         targets, single = _targets(self, bindings, wrt)
         asked = Asked(record, title, over, _places(self, record, K), cotangent, targets, single, wrt is None)
         operands = (self,) if other is None else (self, other)
-        return perform(Task(CALL, over, partial(_run, asked)), operands, options)
+        return perform(Task(CALL, over, partial(_run, asked), record=record.name), operands, options)
 
 
 # ---------------------------------------------------------------------- what is asked

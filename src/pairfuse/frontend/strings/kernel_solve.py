@@ -33,7 +33,7 @@ class KernelSolve:
         dtype, cuda_type, opt_arg, enable_chunks, rec_multVar_highdim, use_fast_math: accepted and without effect
 
     The call takes the arrays in their places, that of the unknown being the right-hand side, (*batch, n, E); and the
-    keywords of `LazyTensor.solve`: alpha, eps, rtol, method, precond, max_iter, x0, return_info, progress, backend ...
+    keywords of `LazyTensor.solve`: alpha, rtol, eps, method, precond, max_iter, x0, return_info, progress, backend ...
 
     Raises: FormulaError where the formula or the unknown has no meaning; at the call, the errors of `LazyTensor.solve`.
 
@@ -82,7 +82,7 @@ class KernelSolve:
         backend: str = "auto",
         device_id: int = -1,
         alpha: Any = 1e-10,
-        eps: float = 1e-6,
+        eps: float | None = None,
         ranges: Any = None,
         **options: Any,
     ) -> Any:

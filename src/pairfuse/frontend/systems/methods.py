@@ -43,8 +43,8 @@ class Breakdown(Exception):
 class Stopping(NamedTuple):
     """When to stop.
 
-    eps       a column is solved when the root mean square of its residual is at most eps,
-    rtol      or when the norm of its residual is at most rtol times that of its right-hand side
+    rtol      a column is solved when the norm of its residual is at most rtol times that of its right-hand side,
+    eps       or when the root mean square of its residual is at most eps
     max_iter  products with the matrix after which the best vector so far is returned
     """
 
@@ -86,6 +86,24 @@ class Columns:
             with np.errstate(over="ignore", invalid="ignore"):
                 return np.multiply(a, b, dtype=np.float64).sum(self.axes, keepdims=True)
         return arrays.view((a.double() * b.double()).sum(self.axes, keepdim=True).cpu(), "float64")
+
+    def scale(self, *blocks: Vectors) -> Numbers:
+        """For each column a power of two that brings its largest entry, of all blocks, near 1; 1 where all are 0.
+
+        Times such a number no digit changes, but squares neither overflow nor vanish.
+        """
+        largest = self._largest(blocks[0])
+        for block in blocks[1:]:
+            largest = np.maximum(largest, self._largest(block))
+        limit = 126 if self.dtype == "float32" else 1022
+        usual = np.isfinite(largest) & (largest > 0)
+        exponent = np.clip(-np.frexp(np.where(usual, largest, 1.0))[1], -limit, limit)
+        return np.ldexp(1.0, np.where(usual, exponent, 0))
+
+    def _largest(self, a: Vectors) -> Numbers:
+        if self.kind == arrays.NUMPY:
+            return np.abs(a).max(self.axes, keepdims=True).astype(np.float64)
+        return arrays.view(a.abs().amax(self.axes, keepdim=True).double().cpu(), "float64")
 
     def norm(self, a: Vectors) -> Numbers:
         """The Euclidean norm of each column."""
@@ -155,26 +173,39 @@ def solve(
     Arguments: watch: called with the number of iterations, the residuals and the tolerances, after every step.
     Raises: Breakdown.
     """
-    return Search(method, equations, b, stopping, watch).run(start)
+    return Search(method, equations, b, start, stopping, watch).run()
 
 
 class Search:
-    """One solve: the vectors that are the best so far, u and r = b - A u, and the norm of r for each column."""
+    """One solve: the vectors that are the best so far, u and r = b - A u, and the norm of r for each column.
+
+    All of them are those of columns scaled to size 1, so that a right-hand side of 1e-30 is solved as one of 1 is.
+    """
 
     def __init__(
-        self, method: type[Method], equations: Equations, b: Vectors, stopping: Stopping, watch: Watch | None
+        self,
+        method: type[Method],
+        equations: Equations,
+        b: Vectors,
+        start: Vectors | None,
+        stopping: Stopping,
+        watch: Watch | None,
     ) -> None:
-        self.method, self.equations, self.b, self.stopping, self.watch = method, equations, b, stopping, watch
-        self.columns = equations.columns
-        self.size = self.columns.norm(b)
-        whole = bool(arrays.namespace(self.columns.kind).isfinite(b).all())
-        text = "the norm of b is not finite: it overflows" if whole else "b has entries that are not finite"
-        _finite(self.size, text, "scale b." if whole else "look for NaN and infinities in b.")
-        self.tolerance = np.maximum(stopping.eps * self.columns.count**0.5, stopping.rtol * self.size)
+        self.method, self.equations, self.stopping, self.watch = method, equations, stopping, watch
+        self.columns = columns = equations.columns
+        self.scale = columns.scale(b) if start is None else columns.scale(b, start)
+        self.b = columns.times(self.scale, b)
+        self.size = columns.norm(self.b)
+        _finite(self.size, "b has entries that are not finite", "look for NaN and infinities in b.")
+        with np.errstate(over="ignore"):  # beside a tiny right-hand side every tolerance is large
+            eps = stopping.eps * columns.count**0.5 * self.scale
+        self.tolerance = np.maximum(eps, stopping.rtol * self.size)
+        self.start = None if start is None else columns.times(np.where(self.size > 0, self.scale, 0.0), start)
         self.count = 0
 
-    def run(self, start: Vectors | None) -> tuple[Vectors, Report]:
-        self.u = self.b * 0 if start is None else start * 1
+    def run(self) -> tuple[Vectors, Report]:
+        start = self.start
+        self.u = self.b * 0 if start is None else start
         self.r = self.b * 1 if start is None else self.b - self.equations.product(start)
         self.norm = self.columns.norm(self.r)
         _finite(self.norm, "K @ x0 is not finite", "look for NaN and infinities in K and x0.")
@@ -183,7 +214,14 @@ class Search:
             before = self.norm
             self._sweep(waiting)
             waiting &= (self.norm > self.tolerance) & (self.norm <= PROGRESS * before)
-        return self.u, self._report()
+        with np.errstate(
+            over="ignore"
+        ):  # in float32 a small alpha and a large b; numbers that overflow are named below
+            u = self.columns.times(1 / self.scale, self.u)
+        whole = bool(arrays.namespace(self.columns.kind).isfinite(u).all())
+        if not whole:
+            raise Breakdown(f"the solution overflows {self.columns.dtype}.", "scale b, a larger alpha, or float64.")
+        return u, self._report()
 
     def _sweep(self, running: np.ndarray) -> None:
         """Steps of the method, until each column is solved by its recursion, or that has lost touch with the truth."""
@@ -199,7 +237,7 @@ class Search:
             text = f"the residual is not finite at iteration {self.count}"
             _finite(np.where(running, state.residual, 0.0), text, "an overflow: scale K or b, or compute in float64.")
             if self.watch is not None:
-                self.watch(self.count, state.residual, self.tolerance)
+                self.watch(self.count, state.residual / self.scale, self.tolerance / self.scale)
             running = running & (state.residual > self.tolerance) & ~state.broken
             if self.count % CHECK == 0 and running.any():
                 running = running & (self._look(u) <= state.residual / PROGRESS)
@@ -221,7 +259,8 @@ class Search:
         converged = self.norm <= np.maximum(self.tolerance, RESOLVED * self.columns.rounding * self.size)
         capped = self.count >= self.stopping.max_iter
         reason = "converged" if converged.all() else "max_iter" if capped else "precision"
-        return Report(self.count, (self.norm / self.columns.count**0.5)[..., 0, :], converged[..., 0, :], reason)
+        residual = self.norm / self.scale / self.columns.count**0.5
+        return Report(self.count, residual[..., 0, :], converged[..., 0, :], reason)
 
 
 def _finite(numbers: Numbers, text: str, hint: str) -> None:

@@ -65,8 +65,8 @@ class LinearSystems(Lazy):
         call: bool = True,
         *,
         alpha: Any = 1e-10,
-        eps: float = 1e-6,
-        rtol: float = 0.0,
+        rtol: float | None = None,
+        eps: float | None = None,
         method: str = "cg",
         precond: str | Callable[[Any], Any] | None = None,
         rank: int = 100,
@@ -87,8 +87,9 @@ class LinearSystems(Lazy):
                 (K_ij * u_j) or A_ij.matvecmult(u_j); it is Vj(k, E), without data, or any variable.
             call: False gives a function that solves when called.
             alpha: added to the diagonal, the regularisation; a number, or an array that broadcasts to b, like (n, 1).
-            eps: a column is solved when the root mean square of its residual b - (K + alpha) u is at most eps,
-            rtol: or when the norm of the residual is at most rtol times that of b.
+            rtol: a column is solved when the norm of its residual, b - (K + alpha) u, is at most rtol times that of b.
+            eps: a column is solved when the root mean square of its residual is at most eps, whatever the scale of b.
+                Whoever gives one of the two has that one; given both, the looser; given none, rtol=1e-6.
             method: "cg", conjugate gradients, for positive definite matrices; "minres", for all symmetric ones.
             precond: "jacobi", the diagonal; "nystrom", an approximation of K by `rank` of its columns, drawn with
                 `seed`; or a function of r, an array (*batch, n, E), that applies a symmetric positive definite matrix.
@@ -113,7 +114,7 @@ class LinearSystems(Lazy):
             >>> K @ u + 0.1 * u
             array([1., 1., 1., 1., 1.])
         """
-        plan = _plan(method, eps, rtol, max_iter, precond, rank, seed)
+        plan = _plan(method, *tolerances(rtol, eps), max_iter, precond, rank, seed)
         right, flat = _right_hand_side(self, b)
         over = OTHER[right.axis_letter or "i"]
         if isinstance(alpha, Lazy) or not (isinstance(alpha, Real) or arrays.library(alpha) is not None):
@@ -124,14 +125,21 @@ class LinearSystems(Lazy):
             facts = [f"K: {describe(self)}", f"b: {describe(right)}"]
             hint = "K is one number for each pair, or as long as the rows of b; sum over the components, K.sum(-1)."
             raise ShapeError(message(f"{CALL}: K times the unknown is not as long as b.", facts, hint))
-        task = Task("solve", over, partial(solved, request), record="sum")
+        task = Task("solve", over, partial(solved, request), record="sum", word="Solve")
         return perform(task, (matrix, right), {**options, "call": call})
 
 
 # ---------------------------------------------------------------------- what the user gave
 
 
-def _plan(method: Any, eps: Any, rtol: Any, max_iter: Any, precond: Any, rank: Any, seed: Any) -> Plan:
+def tolerances(rtol: Any, eps: Any) -> tuple[Any, Any]:
+    """rtol and eps of the plan: the one that is given, both if both are, and the default if none is."""
+    if rtol is None and eps is None:
+        return Plan._field_defaults["rtol"], Plan._field_defaults["eps"]
+    return 0.0 if rtol is None else rtol, 0.0 if eps is None else eps
+
+
+def _plan(method: Any, rtol: Any, eps: Any, max_iter: Any, precond: Any, rank: Any, seed: Any) -> Plan:
     """The keywords, checked."""
     if method not in METHODS:
         hint = f"one of {', '.join(map(repr, METHODS))}; SciPy has more: scipy.sparse.linalg.aslinearoperator(K)."

@@ -35,13 +35,14 @@ ITERATIONS = 10_000  # a kernel matrix that needs more wants another alpha, or a
 class Plan(NamedTuple):
     """How the user wants a system to be solved; the fields are the keywords of `solve`.
 
-    derivative  whether this is the system of a derivative: eps is then relative to the right-hand side, as the scale of
-                a cotangent is that of some loss, and a right-hand side that is not finite has a solution that is not
+    derivative  whether this is the system of a derivative: eps is then relative to the right-hand side, too, as the
+                scale of a cotangent is that of some loss; and a right-hand side that is not finite has a solution that
+                is not
     """
 
     method: str = "cg"
-    eps: float = 1e-6
-    rtol: float = 0.0
+    eps: float = 0.0
+    rtol: float = 1e-6
     max_iter: int = ITERATIONS
     precond: str | Callable[[Any], Any] | None = None
     rank: int = 100
@@ -176,8 +177,9 @@ def _facts(system: System, b: Vectors, alpha: Any) -> list[str]:
 
 def _warn(system: System, report: Report) -> None:
     plan = system.plan
-    asked = f"rtol={plan.stopping.rtol:.1e}" if plan.derivative else f"eps={plan.eps:.1e}"
-    asked += f" or rtol={plan.rtol:.1e}" if plan.rtol and not plan.derivative else ""
+    eps, rtol, _ = plan.stopping
+    given = [f"{name}={value:.1e}" for name, value in (("rtol", rtol), ("eps", eps)) if value]
+    asked = " or ".join(given) or "eps=0"
     failed = int((~report.converged).sum())
     reached = f"largest residual (root mean square): {report.residual.max():.2e}, asked for {asked}"
     facts = [f"{reached}; {failed} of {report.converged.size} right-hand sides"]
@@ -188,7 +190,7 @@ def _warn(system: System, report: Report) -> None:
     else:
         text = f"{CALL}: rounding errors in {system.problem.dtype} allow no smaller residual than was reached."
         better = "float64, " if system.problem.dtype == "float32" else ""
-        hint = f"{better}a larger alpha, or a larger eps; a singular system has no solution at all."
+        hint = f"{better}a larger alpha, or a larger tolerance; a singular system has no solution at all."
     warnings.warn(message(text, facts, hint), ConvergenceWarning, stacklevel=_outside())
 
 

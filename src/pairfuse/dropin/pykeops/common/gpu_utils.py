@@ -11,3 +11,8 @@ def get_gpu_number() -> int:
     if importlib.util.find_spec("torch") is None:
         return 0
     return int(importlib.import_module("torch").cuda.device_count())
+
+
+def get_gpu_props() -> tuple[int, str]:
+    """How many GPUs torch sees, and no flags of a compiler."""
+    return get_gpu_number(), ""

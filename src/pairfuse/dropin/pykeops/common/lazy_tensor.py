@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pairfuse.numpy import ComplexLazyTensor as ComplexGenericLazyTensor
-from pairfuse.numpy import LazyTensor as GenericLazyTensor
+from keopscore.utils.misc_utils import KeOps_Error
+
+from pairfuse.dropin.lazytensor import ComplexGenericLazyTensor, GenericLazyTensor
+
+from .utils import check_broadcasting
 
 
 def is_complex_lazytensor(x: Any) -> bool:
@@ -26,6 +29,8 @@ def same_or_one_test(*dims: int) -> bool:
 __all__ = [
     "ComplexGenericLazyTensor",
     "GenericLazyTensor",
+    "KeOps_Error",
+    "check_broadcasting",
     "is_complex_lazytensor",
     "is_scalar_and_equals",
     "same_or_one_test",

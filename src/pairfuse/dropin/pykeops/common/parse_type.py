@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 categories = {"Vi": 0, "Vj": 1, "Pm": 2}
 _DECLARATION = re.compile(r"\s*(?:(\w+)\s*=)?\s*(Vi|Vj|Pm|Var)\s*\(([\d,\s]+)\)\s*")
@@ -20,6 +21,16 @@ def get_type(type_str: str, position_in_list: int | None = None) -> tuple[str | 
         return found[1], category, dim, position
     position = numbers[0] if len(numbers) == 2 else position_in_list
     return found[1], categories[found[2]], numbers[-1], position
+
+
+def get_sizes(aliases: Sequence[str], *args: Any) -> tuple[int, int]:
+    """The numbers of rows of the i-variables and of the j-variables among the arrays; 1 where there is none."""
+    sizes = [1, 1]
+    for rank, alias in enumerate(aliases):
+        _, category, _, place = get_type(alias, rank)
+        if category < 2 and place is not None:
+            sizes[category] = args[place].shape[-2]
+    return sizes[0], sizes[1]
 
 
 def complete_aliases(formula: str, aliases: Sequence[str]) -> list[str]:

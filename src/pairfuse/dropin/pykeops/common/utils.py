@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import logging
 from typing import Any
 
 import numpy as np
+import pykeops
 
-log = logging.getLogger("pairfuse")
+c_type = {"float16": "half2", "float32": "float", "float64": "double"}
 
 
 def axis2cat(axis: int) -> int:
@@ -39,24 +39,26 @@ def max_tuple(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
 
 def get_tools(lang: str) -> Any:
     """The functions of a library under common names: "numpy" or "torch"."""
+    lang = "torch" if lang == "pytorch" else lang
     if lang not in ("numpy", "torch"):
         raise ValueError(f'get_tools({lang!r}): "numpy" or "torch".')
     return getattr(importlib.import_module(f"pykeops.{lang}.utils"), f"{lang}tools")
 
 
-def pyKeOps_Print(message: str, **_: Any) -> None:
-    """Tell the logger "pairfuse"."""
-    log.info(message)
+def pyKeOps_Print(message: str, **options: Any) -> None:
+    """Print a text, unless pykeops.verbose is False."""
+    if pykeops.verbose:
+        print(message, **options)
 
 
-def pyKeOps_Message(message: str, **_: Any) -> None:
-    """Tell the logger "pairfuse"."""
-    log.info(message)
+def pyKeOps_Message(message: str, use_tag: bool = True, **options: Any) -> None:
+    """Print a text with the name of the package before it."""
+    pyKeOps_Print(f"[pyKeOps] {message}" if use_tag else message, **options)
 
 
 def pyKeOps_Warning(message: str) -> None:
-    """Warn through the logger "pairfuse"."""
-    log.warning(message)
+    """Print a warning."""
+    pyKeOps_Print(f"[pyKeOps] Warning : {message}")
 
 
 def WarmUpGpu(lang: str) -> None:

@@ -1,5 +1,5 @@
 """`pykeops.numpy.operations`: linear systems of formula strings."""
 
-from pairfuse.numpy import KernelSolve
+from pairfuse.dropin.genred import KernelSolve
 
 __all__ = ["KernelSolve"]

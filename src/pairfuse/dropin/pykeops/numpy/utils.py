@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pairfuse.dropin.absent import refusing
-from pairfuse.numpy import Genred, cluster
+from pairfuse.dropin.genred import Genred, KernelSolve
+from pairfuse.numpy import cluster
 
 Array = np.ndarray
 
@@ -60,6 +60,21 @@ def grad_np_kernel(x: Array, y: Array, s: float, kernel: str) -> Array:
     raise _unknown(kernel)
 
 
+def np_kernel_sphere(nalpha: Array, nbeta: Array, s: float, kernel: str) -> Array:
+    """The matrix (M, N) of a kernel of unit vectors a, b, of c = <a, b>.
+
+    "linear" c, "binet" c^2, "gaussian_oriented" exp(-2 (1 - c) / s^2), "gaussian_unoriented" exp(-2 (1 - c^2) / s^2)
+    """
+    c = nalpha @ nbeta.T
+    if kernel == "linear":
+        return c
+    if kernel == "binet":
+        return c**2
+    if kernel in ("gaussian_oriented", "gaussian_unoriented"):
+        return np.exp(-2 * (1 - (c if kernel == "gaussian_oriented" else c**2)) / s**2)
+    raise ValueError(f"kernel {kernel!r}: 'linear', 'binet', 'gaussian_oriented' or 'gaussian_unoriented'.")
+
+
 def _unknown(kernel: str) -> ValueError:
     return ValueError(f"kernel {kernel!r}: 'gaussian', 'laplacian', 'cauchy' or 'inverse_multiquadric'.")
 
@@ -79,30 +94,16 @@ def WarmUpGpu() -> None:
     """Nothing: a GPU is warmed up by the first call that uses it."""
 
 
+np_swap_axes = cluster.swap_axes
+
+
 class numpytools:
     """NumPy's functions, by the names that both libraries have in common."""
 
-    Genred, swap_axes = Genred, staticmethod(cluster.swap_axes)
-    copy = staticmethod(np.copy)
-    exp = staticmethod(np.exp)
-    log = staticmethod(np.log)
-    norm = staticmethod(np.linalg.norm)
-    transpose = staticmethod(np.transpose)
-    permute = staticmethod(np.transpose)
-    tile = staticmethod(np.tile)
-    solve = staticmethod(np.linalg.solve)
-    size = staticmethod(np.size)
-    array = staticmethod(np.array)
-    eye = staticmethod(np.eye)
-    numpy = staticmethod(np.asarray)
-    contiguous = staticmethod(np.ascontiguousarray)
-    eq = staticmethod(np.equal)
-    arraytype, float_types = np.ndarray, (float, np.float16, np.float32, np.float64)
-
-    @staticmethod
-    def arraysum(x: Any, axis: Any = None) -> Any:
-        """The sum along an axis."""
-        return np.sum(x, axis=axis)
+    Genred, KernelSolve, swap_axes = Genred, KernelSolve, staticmethod(cluster.swap_axes)
+    norm, arraysum = staticmethod(np.linalg.norm), staticmethod(np.sum)
+    exp, log = staticmethod(np.exp), staticmethod(np.log)
+    arraytype, float_types = np.ndarray, [float, np.float16, np.float32, np.float64]
 
     @staticmethod
     def is_tensor(x: Any) -> bool:
@@ -110,9 +111,54 @@ class numpytools:
         return isinstance(x, np.ndarray)
 
     @staticmethod
-    def view(x: Any, shape: Any) -> Any:
+    def copy(x: Any) -> Any:
+        """A copy of the array."""
+        return np.copy(x)
+
+    @staticmethod
+    def eq(x: Any, y: Any) -> Any:
+        """Where the entries are equal."""
+        return np.equal(x, y)
+
+    @staticmethod
+    def transpose(x: Any) -> Any:
+        """The transpose of a matrix."""
+        return np.transpose(x)
+
+    @staticmethod
+    def permute(x: Any, *args: Any) -> Any:
+        """The axes in another order."""
+        return np.transpose(x, args[0] if args and not np.isscalar(args[0]) else args)
+
+    @staticmethod
+    def contiguous(x: Any) -> Any:
+        """The array in one piece of memory."""
+        return np.ascontiguousarray(x)
+
+    @staticmethod
+    def numpy(x: Any) -> Any:
+        """The array itself."""
+        return x
+
+    @staticmethod
+    def tile(*args: Any) -> Any:
+        """The array repeated along its axes."""
+        return np.tile(*args)
+
+    @staticmethod
+    def solve(*args: Any) -> Any:
+        """The solution of a dense linear system."""
+        return np.linalg.solve(*args)
+
+    @staticmethod
+    def size(x: Any) -> int:
+        """How many numbers it has."""
+        return x.size
+
+    @staticmethod
+    def view(x: Any, s: Any) -> Any:
         """The array in another shape."""
-        return np.reshape(x, shape)
+        return np.reshape(x, s)
 
     @staticmethod
     def long(x: Any) -> Any:
@@ -130,29 +176,54 @@ class numpytools:
         return np.dtype(dtype).name
 
     @staticmethod
-    def rand(m: int, n: int, dtype: Any = "float64", **_: Any) -> Any:
+    def rand(m: int, n: int, dtype: Any = "float64") -> Any:
         """Uniform random numbers, (m, n)."""
         return np.random.rand(m, n).astype(dtype)
 
     @staticmethod
-    def randn(*shape: int, dtype: Any = "float64", **_: Any) -> Any:
-        """Normal random numbers."""
-        return np.random.randn(*shape).astype(dtype)
+    def randn(m: int, n: int, dtype: Any = "float64") -> Any:
+        """Normal random numbers, (m, n)."""
+        return np.random.randn(m, n).astype(dtype)
 
     @staticmethod
-    def zeros(shape: Any, dtype: Any = "float64", **_: Any) -> Any:
+    def zeros(shape: Any, dtype: Any = "float64", device: Any = None, requires_grad: Any = None) -> Any:
         """An array of zeros."""
         return np.zeros(shape, dtype)
 
     @staticmethod
-    def empty(shape: Any, dtype: Any = "float64", **_: Any) -> Any:
+    def empty(shape: Any, dtype: Any = "float64", device: Any = None, requires_grad: Any = None) -> Any:
         """An array of any numbers."""
         return np.empty(shape, dtype)
+
+    @staticmethod
+    def eye(n: int, dtype: Any = "float64") -> Any:
+        """The unit matrix."""
+        return np.eye(n, dtype=dtype)
+
+    @staticmethod
+    def array(x: Any, dtype: Any = None, device: Any = None) -> Any:
+        """An array of these numbers."""
+        return np.array(x, dtype)
+
+    @staticmethod
+    def get_pointer(x: Any) -> int:
+        """Where its memory begins."""
+        return x.__array_interface__["data"][0]
 
     @staticmethod
     def device(x: Any) -> str:
         """Where the array is: "cpu"."""
         return "cpu"
+
+    @staticmethod
+    def device_type_index(x: Any) -> tuple[str, None]:
+        """The same, and the number of the device."""
+        return "cpu", None
+
+    @staticmethod
+    def device_dict(x: Any) -> dict[str, str]:
+        """The same as a dictionary."""
+        return {"cat": "cpu"}
 
     @staticmethod
     def detect_complex(x: Any) -> bool:
@@ -168,8 +239,3 @@ class numpytools:
     def view_as_real(x: Any) -> Any:
         """Complex numbers as pairs (re, im) along the last axis, on the same memory."""
         return x.view("float32" if x.dtype == "complex64" else "float64")
-
-
-__getattr__ = refusing(
-    __name__, {"np_kernel_sphere": "it is a fixture of KeOps' own tests; build the kernel on the sphere from np_kernel"}
-)

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
-from pairfuse.torch import Genred, cluster
+from pairfuse.dropin.genred import Genred
+from pairfuse.dropin.genred import TorchKernelSolve as KernelSolve
+from pairfuse.torch import cluster
 
 Tensor = torch.Tensor
 
@@ -38,19 +40,32 @@ def is_on_device(x: Tensor) -> bool:
     return x.is_cuda
 
 
+torch_swap_axes = cluster.swap_axes
+
+
+def torchsolve(A: Tensor, B: Tensor) -> Tensor:
+    """The solution of a dense linear system."""
+    return torch.linalg.solve(A, B)
+
+
 class torchtools:
     """torch's functions, by the names that both libraries have in common."""
 
-    Genred, swap_axes = Genred, staticmethod(cluster.swap_axes)
+    Genred, KernelSolve, swap_axes = Genred, KernelSolve, staticmethod(cluster.swap_axes)
     copy = staticmethod(torch.clone)
-    exp = staticmethod(torch.exp)
-    log = staticmethod(torch.log)
+    exp, log = staticmethod(torch.exp), staticmethod(torch.log)
     norm = staticmethod(torch.norm)
-    eq = staticmethod(torch.eq)
-    solve = staticmethod(torch.linalg.solve)
-    eye = staticmethod(torch.eye)
-    array = staticmethod(torch.tensor)
-    arraytype, float_types = torch.Tensor, (float,)
+    arraytype, float_types = torch.Tensor, [float]
+
+    @staticmethod
+    def eq(x: Tensor, y: Any) -> Tensor:
+        """Where the entries are equal."""
+        return torch.eq(x, y)
+
+    @staticmethod
+    def solve(A: Tensor, b: Tensor) -> Tensor:
+        """The solution of a dense linear system."""
+        return torch.linalg.solve(A, b).contiguous()
 
     @staticmethod
     def arraysum(x: Tensor, axis: Any = None) -> Tensor:
@@ -68,9 +83,9 @@ class torchtools:
         return x.t()
 
     @staticmethod
-    def permute(x: Tensor, *order: Any) -> Tensor:
+    def permute(x: Tensor, *args: Any) -> Tensor:
         """The axes in another order."""
-        return x.permute(*order)
+        return x.permute(*args)
 
     @staticmethod
     def contiguous(x: Tensor) -> Tensor:
@@ -83,9 +98,9 @@ class torchtools:
         return x.detach().cpu().numpy()
 
     @staticmethod
-    def tile(x: Tensor, repeats: Any) -> Tensor:
-        """The tensor repeated along its axes."""
-        return x.repeat(*repeats)
+    def tile(*args: Any) -> Tensor:
+        """The tensor, the first argument, repeated along its axes."""
+        return torch.Tensor.repeat(*args)
 
     @staticmethod
     def size(x: Tensor) -> int:
@@ -93,9 +108,9 @@ class torchtools:
         return x.numel()
 
     @staticmethod
-    def view(x: Tensor, shape: Any) -> Tensor:
+    def view(x: Tensor, s: Any) -> Tensor:
         """The tensor in another shape."""
-        return x.view(shape)
+        return x.view(s)
 
     @staticmethod
     def long(x: Tensor) -> Tensor:
@@ -103,44 +118,71 @@ class torchtools:
         return x.long()
 
     @staticmethod
-    def dtype(x: Tensor) -> Any:
+    def dtype(x: Any) -> Any:
         """The type of its numbers."""
-        return x.dtype
+        return x.dtype if hasattr(x, "dtype") else type(x)
 
     @staticmethod
     def dtypename(dtype: Any) -> str:
-        """The name of a type: "float32"."""
-        return str(dtype).removeprefix("torch.")
+        """The name of a type: "float32"; for lists, which have none, "float32"."""
+        return "float32" if dtype is list else str(dtype).removeprefix("torch.")
 
     @staticmethod
     def rand(m: int, n: int, dtype: Any = None, device: Any = None) -> Tensor:
         """Uniform random numbers, (m, n)."""
-        return torch.rand(m, n, dtype=dtype, device=device)
+        return torch.rand(m, n, dtype=_type(dtype), device=device)
 
     @staticmethod
-    def randn(*shape: int, dtype: Any = None, device: Any = None) -> Tensor:
-        """Normal random numbers."""
-        return torch.randn(*shape, dtype=dtype, device=device)
+    def randn(m: int, n: int, dtype: Any = None, device: Any = None) -> Tensor:
+        """Normal random numbers, (m, n)."""
+        return torch.randn(m, n, dtype=_type(dtype), device=device)
 
     @staticmethod
-    def zeros(shape: Any, dtype: Any = None, device: Any = None, **_: Any) -> Tensor:
+    def zeros(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         """A tensor of zeros."""
-        return torch.zeros(shape, dtype=dtype, device=device)
+        return torch.zeros(shape, dtype=_type(dtype), device=device, requires_grad=requires_grad)
 
     @staticmethod
-    def empty(shape: Any, dtype: Any = None, device: Any = None, **_: Any) -> Tensor:
+    def empty(shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
         """A tensor of any numbers."""
-        return torch.empty(shape, dtype=dtype, device=device)
+        return torch.empty(shape, dtype=_type(dtype), device=device, requires_grad=requires_grad)
 
     @staticmethod
-    def device(x: Tensor) -> Any:
-        """Where the tensor is."""
-        return x.device
+    def eye(n: int, dtype: Any = None, device: Any = None) -> Tensor:
+        """The unit matrix."""
+        return torch.eye(n, dtype=_type(dtype), device=device)
+
+    @staticmethod
+    def array(x: Any, dtype: Any = None, device: Any = None) -> Tensor:
+        """A tensor of these numbers; the type may be a name, "float32"."""
+        return torch.tensor(x, dtype=_type(dtype), device=device)
+
+    @staticmethod
+    def device(x: Any) -> Any:
+        """Where the tensor is; None for other things."""
+        return x.device if isinstance(x, Tensor) else None
+
+    @staticmethod
+    def device_type_index(x: Any) -> tuple[Any, Any]:
+        """The kind of the device and its number."""
+        return (x.device.type, x.device.index) if isinstance(x, Tensor) else (None, None)
+
+    @staticmethod
+    def get_pointer(x: Tensor) -> int:
+        """Where its memory begins."""
+        return x.data_ptr()
+
+    @staticmethod
+    def pointer(x: Tensor) -> int:
+        """The same."""
+        return x.data_ptr()
 
     @staticmethod
     def detect_complex(x: Any) -> bool:
         """Are its numbers complex?"""
-        return any(isinstance(v, complex) for v in x) if isinstance(x, list) else torch.is_complex(x)
+        if isinstance(x, list):
+            return any(isinstance(v, complex) for v in x)
+        return torch.is_complex(x) if isinstance(x, Tensor) else isinstance(x, complex)
 
     @staticmethod
     def view_as_complex(x: Tensor) -> Tensor:
@@ -151,3 +193,7 @@ class torchtools:
     def view_as_real(x: Tensor) -> Tensor:
         """Complex numbers as pairs (re, im) along the last axis, on the same memory."""
         return torch.view_as_real(x).flatten(-2)
+
+
+def _type(dtype: Any) -> Any:
+    return getattr(torch, dtype) if isinstance(dtype, str) else dtype

@@ -1,5 +1,5 @@
 """`pykeops.numpy.generic.generic_ops`: formula strings in short."""
 
-from pairfuse.numpy import generic_argkmin, generic_argmin, generic_logsumexp, generic_sum
+from pairfuse.dropin.genred import Genred, generic_argkmin, generic_argmin, generic_logsumexp, generic_sum
 
-__all__ = ["generic_argkmin", "generic_argmin", "generic_logsumexp", "generic_sum"]
+__all__ = ["Genred", "generic_argkmin", "generic_argmin", "generic_logsumexp", "generic_sum"]

@@ -1,5 +1,5 @@
 """`pykeops.numpy.generic.generic_red`: reductions of formula strings."""
 
-from pairfuse.numpy import Genred
+from pairfuse.dropin.genred import Genred
 
 __all__ = ["Genred"]

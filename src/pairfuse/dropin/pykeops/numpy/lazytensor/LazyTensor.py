@@ -1,13 +1,9 @@
 """`pykeops.numpy.lazytensor.LazyTensor`: the class, and its variables."""
 
-from typing import Any
+from pairfuse.dropin.lazytensor import NUMPY
+from pairfuse.dropin.lazytensor import NumpyComplexLazyTensor as ComplexLazyTensor
+from pairfuse.dropin.lazytensor import NumpyLazyTensor as LazyTensor
 
-from pairfuse.numpy import ComplexLazyTensor, LazyTensor, Pm, Vi, Vj
-
-
-def Var(x_or_ind: Any, dim: int | None = None, cat: int | None = None) -> LazyTensor:
-    """The variable of category `cat` (0: of i, 1: of j, 2: a parameter), of data or, with `dim`, symbolic."""
-    return LazyTensor(x_or_ind, axis=cat) if dim is None else LazyTensor((x_or_ind, dim, cat))
-
+Var, Vi, Vj, Pm = NUMPY.Var, NUMPY.Vi, NUMPY.Vj, NUMPY.Pm
 
 __all__ = ["ComplexLazyTensor", "LazyTensor", "Pm", "Var", "Vi", "Vj"]

@@ -1,1 +1,5 @@
 """`pykeops.numpy.lazytensor`."""
+
+from . import LazyTensor
+
+__all__ = ["LazyTensor"]

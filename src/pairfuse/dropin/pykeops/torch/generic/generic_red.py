@@ -1,5 +1,5 @@
 """`pykeops.torch.generic.generic_red`: reductions of formula strings."""
 
-from pairfuse.torch import Genred
+from pairfuse.dropin.genred import Genred
 
 __all__ = ["Genred"]

@@ -1,1 +1,5 @@
 """`pykeops.torch.lazytensor`."""
+
+from . import LazyTensor
+
+__all__ = ["LazyTensor"]

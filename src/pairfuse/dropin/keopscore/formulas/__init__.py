@@ -7,7 +7,9 @@ and which Python's operators combine.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from pairfuse.frontend.strings.language import FORMS
 from pairfuse.ir.expr import Expr, call, input_
 from pairfuse.ir.ops import lookup
 
@@ -18,6 +20,9 @@ def Var(ind: int, dim: int, cat: int) -> Expr:
 
 
 def __getattr__(name: str) -> Callable[..., Expr]:
+    """The operation of this name: of formulas, and of the numbers that go with them."""
+    if name in FORMS:
+        return _function(name, FORMS[name].build, f"The formula {name}(...) of KeOps' language.")
     try:
         op = lookup(name)
     except KeyError:
@@ -27,6 +32,13 @@ def __getattr__(name: str) -> Callable[..., Expr]:
         given = dict(zip(op.params, args[op.arity :], strict=False), **params)
         return call(op.name, *args[: op.arity], **given)
 
-    operation.__name__ = name
-    operation.__doc__ = op.doc
+    return _function(name, operation, op.doc)
+
+
+def _function(name: str, build: Callable[..., Expr], doc: str) -> Callable[..., Expr]:
+    def operation(*args: Any, **params: Any) -> Expr:
+        return build(*args, **params)
+
+    operation.__name__ = operation.__qualname__ = name
+    operation.__doc__ = doc
     return operation

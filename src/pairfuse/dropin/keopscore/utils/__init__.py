@@ -1,0 +1,1 @@
+"""`keopscore.utils`: messages; what writes C++ there can be imported, and not used."""
