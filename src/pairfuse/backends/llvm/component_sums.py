@@ -2,22 +2,17 @@
 
 In: the size of a sum, and how a run of its components is added up in registers.  Out: the value of the sum.
 
-One chain of additions loses up to one rounding error for each of its terms, and for equal terms nearly that: 3e-5 over
-1536 components in float32.  So a block of 64 components is a sum of its own, blocks are added up in memory, 64 of them
-again in a place of their own, and so on.  A term passes through at most 64 additions at each of ceil(log_64 D) levels:
-docs/accuracy.md states the bound.  Between two blocks the hot loop is what it was; a block costs one addition, one
-load and one store for each vector of the tile, less than 2 % of the additions of its components.
+Inside of a block the loop is what it would be for a short vector.  Blocks are added up in memory (lower/long_sums.py
+says how they are cut): a block costs an addition, a load and a store for each vector of the tile, beside the 64 or 128
+operations of its components (benchmarks/NOTES.md, "Long vectors").
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...lower.long_sums import BLOCK, levels
 from .builder import Builder, Value
-
-BLOCK = 64
-# Up to this length one chain keeps the bound of two levels, and two blocks would not pay for themselves.
-ONE_CHAIN = 2 * BLOCK
 
 # Sums the components from `start` to `stop`, both i64, in registers.
 Run = Callable[[str, str], Value]
@@ -33,14 +28,9 @@ class ComponentSums:
 
     def total(self, size: int, shape: tuple[int, int], run: Run) -> Value:
         """The sum of components 0 to size - 1, a grid of this shape."""
-        if size <= ONE_CHAIN:
-            return run("0", str(size))
-        level = 1
-        while BLOCK ** (level + 1) < size:
-            level += 1
         self.open += 1
         try:
-            return self._of_blocks(level, "0", str(size), shape, run)
+            return self._of_blocks(levels(size), "0", str(size), shape, run)
         finally:
             self.open -= 1
 
