@@ -165,7 +165,12 @@ def test_the_cosine_of_parallel_vectors_is_one() -> None:
 
 @pytest.mark.parametrize(
     ("name", "mode"),
-    [("distance", "grad"), ("distance", "jvp"), pytest.param("cosine", "grad", marks=pytest.mark.slow), ("cosine", "jvp")],
+    [
+        ("distance", "grad"),
+        ("distance", "jvp"),
+        pytest.param("cosine", "grad", marks=pytest.mark.slow),
+        ("cosine", "jvp"),
+    ],
 )
 def test_derivatives_of_long_vectors(name: str, mode: str) -> None:
     """Folds of the pair stage, of rows and of columns; equal terms, so that errors add up."""

@@ -458,7 +458,9 @@ class Builder:
     def function(self, signature: str) -> str:
         """The text of the function written so far."""
         # With a frame pointer LLVM aligns the stack also when it finds out late that vectors spill.
-        return "\n".join([f'define {signature} "frame-pointer"="all" {{', "entry:", *self.stacked, *self.lines, "}", ""])
+        return "\n".join(
+            [f'define {signature} "frame-pointer"="all" {{', "entry:", *self.stacked, *self.lines, "}", ""]
+        )
 
     def sibling(self, lanes: int) -> Builder:
         """A builder for another function of the same module."""
