@@ -207,12 +207,17 @@ def _grouped(x: Any, group: int) -> Any:
     return x.reshape((*x.shape[:-1], x.shape[-1] // group, group))
 
 
+def _grouped_sum(x: Any, group: int) -> Any:
+    # NumPy adds by halves along the axis that is contiguous; along another one it adds in one chain
+    return np.ascontiguousarray(_grouped(x, group)).sum(-1)
+
+
 structural(
     "sum_d",
     1,
     _group_dim,
     params=("group",),
-    ref=lambda x, group: _grouped(x, group).sum(-1),
+    ref=_grouped_sum,
     vjp=lambda g, out, x, group: (call("repeat", g, times=group),),
     component=lambda node, d, at, fold: fold(
         "sum",

@@ -88,6 +88,7 @@ class Builder:
         self.lanes = lanes
         self.features = features
         self.lines: list[str] = []
+        self.stacked: list[str] = []  # what the function keeps on the stack
         self.declarations: dict[str, str] = {}
         self.functions: dict[str, str] = {}
         self.block, self._block_start = "entry", 0
@@ -334,6 +335,12 @@ class Builder:
         """A vector from consecutive elements."""
         return self.let(f"load {self.vec(elem)}, ptr {pointer}, align {BITS[elem] // 8}")
 
+    def stack(self, ty: str, count: int) -> str:
+        """Memory for `count` values of a type, for as long as the function runs."""
+        name = self.fresh("stack")
+        self.stacked.append(f"  {name} = alloca {ty}, i64 {count}")
+        return name
+
     def store(self, name: str, pointer: str, elem: str) -> None:
         self.line(f"store {self.vec(elem)} {name}, ptr {pointer}, align {BITS[elem] // 8}")
 
@@ -461,7 +468,9 @@ class Builder:
     def function(self, signature: str) -> str:
         """The text of the function written so far."""
         # With a frame pointer LLVM aligns the stack also when it finds out late that vectors spill.
-        return "\n".join([f'define {signature} "frame-pointer"="all" {{', "entry:", *self.lines, "}", ""])
+        return "\n".join(
+            [f'define {signature} "frame-pointer"="all" {{', "entry:", *self.stacked, *self.lines, "}", ""]
+        )
 
     def sibling(self, lanes: int) -> Builder:
         """A builder for another function of the same module."""

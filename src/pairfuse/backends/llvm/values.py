@@ -13,6 +13,7 @@ from ...errors import CompileError
 from ...ir.expr import Expr, toposort
 from ...lower.scalar import free_loops, invariants, loop_var
 from .builder import Builder, Value
+from .component_sums import ComponentSums
 from .math import emit_math
 
 Resolver = Callable[[Expr], Value]
@@ -75,6 +76,7 @@ class Values:
         self.real = real
         self.integer = integer
         self.scope = Scope()
+        self.sums = ComponentSums(b, real)
         self._free: dict[Expr, frozenset[int]] = {}
         self._scalars: dict[Expr, bool] = {}
 
@@ -215,13 +217,19 @@ class Values:
         fold, size, depth = node.param("fold"), node.param("size"), node.param("depth")
         (body,) = node.args
         self.hoist(body, depth)
+        if fold == "sum":
+            return self.sums.total(size, self.shape_of(body), lambda *run: self._fold_run(fold, body, depth, *run))
+        return self._fold_run(fold, body, depth, "0", str(size))
+
+    def _fold_run(self, fold: str, body: Expr, depth: int, first: str, stop: str) -> Value:
+        """The fold of the components from `first` to `stop`, by a loop that keeps it in registers."""
         b = self.b
         shape = self.shape_of(body)
         start = {"sum": 0.0, "min": float("inf"), "max": float("-inf"), "argmin": float("inf"), "argmax": float("-inf")}
         carried = [b.expand(b.const(self.elem(body.kind), start[fold]), *shape)]
         if fold.startswith("arg"):
             carried.append(b.expand(b.const(self.integer, 0), *shape))
-        with b.loop("0", str(size), 1, carried) as loop, self.inside(depth, loop.index):
+        with b.loop(first, stop, 1, carried) as loop, self.inside(depth, loop.index):
             self._write_rows(body)
             parts = [
                 self._fold_slice(fold, body, [c.columns(s.start, s.stop) for c in loop.carried], s, depth)

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...lower.long_sums import BLOCK
 from .operands import COLUMN, LINES, PIECE, ROW, Contracted, Operand, contracted, operands, pieces
 from .tile import UNROLLED_OPERANDS
 
@@ -168,11 +169,22 @@ class Dots:
         return total
 
     def _long(self, c: Contracted) -> str:
-        """The products of long operands, piece by piece."""
+        """The products of long operands, piece by piece; of many pieces, the sums of 64 are added up."""
+        many = BLOCK * PIECE
+        if c.row.length <= 2 * many:
+            return self._pieces(c, "0", str(c.row.length))
+        s = self.source
+        total, start = s.let("tl.zeros((BM, BN), tl.float32)"), s.fresh("d")
+        with s.block(f"for {start} in range(0, {c.row.length}, {many}):"):
+            part = self._pieces(c, start, f"tl.minimum({start} + {many}, {c.row.length})")
+            s.line(f"{total} = {total} + {part}")
+        return total
+
+    def _pieces(self, c: Contracted, start: str, stop: str) -> str:
         s = self.source
         total = s.let("tl.zeros((BM, BN), tl.float32)")
         first, down = s.fresh("d"), self.emitter.columns.down_inside
-        with s.block(f"for {first} in range(0, {c.row.length}, {PIECE}):"):
+        with s.block(f"for {first} in range({start}, {stop}, {PIECE}):"):
             x = {half: self._load(c.row, half, "row_in", first, PIECE) for half in self._halves(c.row)}
             y = {half: self._load(c.column, half, down, first, PIECE) for half in self._halves(c.column)}
             s.line(f"{total} = {total} + {self._piece(c, x, y)}")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from ...errors import CompileError
 from ...ir.expr import Expr
+from ...lower.long_sums import BLOCK, levels
 from ...lower.scalar import Scalarizer, invariants, loop_var
 
 Resolver = Callable[[Expr], str]
@@ -166,25 +167,44 @@ class Source:
         fold, size, depth = node.param("fold"), node.param("size"), node.param("depth")
         (body,) = node.args
         self.hoist(body, depth)
+        if fold == "sum":
+            return self._sum(body, depth, levels(size), "0", str(size))
         shape = self.shape(body)
-        worst = {"sum": "0", "min": 'float("inf")', "max": 'float("-inf")'}[fold.removeprefix("arg")]
+        worst = {"min": 'float("inf")', "max": 'float("-inf")'}[fold.removeprefix("arg")]
         acc = self.let(f"tl.full({shape}, {worst}, {self.real})")
         place = self.let(f"tl.full({shape}, 0, {self.index})") if fold.startswith("arg") else ""
-        index = self.fresh("d")
-        with self.block(f"for {index} in tl.range(0, {size}, loop_unroll_factor={self.unrolled}):"):
-            self.loops[depth] = index
+        with self._components(depth, "0", str(size)):
             x = self(body)
-            if fold == "sum":
-                self.line(f"{acc} = {acc} + {x}")
-            elif not place:
+            if not place:
                 name = {"min": "minimum", "max": "maximum"}[fold]
                 self.line(f"{acc} = tl.{name}({acc}, {x}, propagate_nan=tl.PropagateNan.ALL)")
             else:
                 better = self.let(f"{x} {'<' if fold == 'argmin' else '>'} {acc}")
                 self.line(f"{place} = tl.where({better}, {self(loop_var(depth))}, {place}).to({self.index})")
                 self.line(f"{acc} = tl.where({better}, {x}, {acc})")
-            del self.loops[depth]
         return place or acc
+
+    def _sum(self, body: Expr, depth: int, level: int, first: str, stop: str) -> str:
+        """The sum of the components from `first` to `stop`, in blocks of blocks (lower/long_sums.py)."""
+        acc = self.let(f"tl.full({self.shape(body)}, 0, {self.real})")
+        if level == 0:
+            with self._components(depth, first, stop):
+                self.line(f"{acc} = {acc} + {self(body)}")
+            return acc
+        start, size = self.fresh("d"), BLOCK**level
+        with self.block(f"for {start} in range({first}, {stop}, {size}):"):
+            end = self.let(f"tl.minimum({start} + {size}, {stop})")
+            self.line(f"{acc} = {acc} + {self._sum(body, depth, level - 1, start, end)}")
+        return acc
+
+    @contextmanager
+    def _components(self, depth: int, first: str, stop: str) -> Iterator[None]:
+        """A loop over components, whose number is loop_var(depth)."""
+        index = self.fresh("d")
+        with self.block(f"for {index} in tl.range({first}, {stop}, loop_unroll_factor={self.unrolled}):"):
+            self.loops[depth] = index
+            yield
+            del self.loops[depth]
 
     def hoist(self, body: Expr, depth: int) -> None:
         """Write what does not depend on the loop before it."""
