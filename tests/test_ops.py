@@ -25,6 +25,7 @@ from pairfuse.transform.expand import expand, is_derived
 
 ROWS = list(TABLE.values())
 SAMPLES = list(samples())
+INDICES = ("number", "where", "index")
 PRIMITIVE_CELLS = ("ref", "component", "llvm", "llvm_int", "triton", "triton_int")
 BY_THE_EMITTER = {"to_real", "to_index"}  # written by the emitter, which knows the types
 
@@ -43,9 +44,9 @@ def test_row_has_all_its_cells(op: Op) -> None:
     assert op.ref is not None
     assert op.partials is not None or op.vjp is not None, "the derivative is missing"
     if op.elementwise:
-        assert op.llvm is not None
+        assert op.llvm is not None or op.operands == "index"
         assert op.triton is not None
-        if op.operands in ("number", "where"):
+        if op.operands in INDICES:
             assert op.llvm_int is not None, "indices are not covered"
     else:
         assert op.component is not None
@@ -188,6 +189,14 @@ MEANING: dict[str, Callable[..., Any]] = {
     "sinxdivx": lambda x: np.sinc(x / np.pi),
     "sinc": np.sinc,
     "logaddexp": np.logaddexp,
+    "logsubexp": lambda x, y: np.log(np.exp(x) - np.exp(y)),
+    "log1mexp": lambda x: np.log(1 - np.exp(x)),
+    "log_sigmoid": special.log_expit,
+    "xlogy": special.xlogy,
+    "xlog1py": special.xlog1py,
+    "exprel": special.exprel,
+    "clamp_min": np.maximum,
+    "clamp_max": np.minimum,
     "sum": lambda x: x.sum(-1, keepdims=True),
     "sqnorm2": lambda x: norm(x) ** 2,
     "norm2": norm,
@@ -264,6 +273,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "sigmoid": special.expit,
     "softplus": lambda x: np.log(1 + np.exp(x)),
     "erf": special.erf,
+    "erfc": special.erfc,
+    "bitwise_count": lambda x: np.array([[int(v).bit_count() for v in row] for row in x]),
     "floordiv": np.floor_divide,
     "to_real": lambda x: x,
 }
