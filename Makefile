@@ -9,11 +9,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST  = $(BIN)/pytest -q --numprocesses $(WORKERS) --dist worksteal
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
+# Whatever takes long is run by this: it prints a line every five seconds.
+SAYING := $(PYTHON) tools/patiently.py
 
 # torch is installed first and alone, at the version that pyproject.toml pins, so that nothing resolves another one.
 TORCH  := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' pyproject.toml)
 
 TORCH_STAMP := $(VENV)/.stamp-torch
+DEMO_STAMP  := $(VENV)/.stamp-demo
 DEV_STAMP   := $(VENV)/.stamp-dev
 DOCS_STAMP  := $(VENV)/.stamp-docs
 PEERS       := .venv-keops
@@ -26,7 +29,7 @@ help:
 	@echo "make test         lint, types and the tests, without the slow ones"
 	@echo "make test-all     the same with the slow tests"
 	@echo "make test-gpu     the tests that need a GPU; bench-gpu: its figures (both say so where there is none)"
-	@echo "make demo         the photograph: density, colours, a gradient step; pictures go to demo-output/"
+	@echo "make demo         the photograph: colours, density, a gradient step; pictures go to demo-output/"
 	@echo "make bench        the benchmark suite (make bench-peers first: PyKeOps, in an environment of its own)"
 	@echo "make compare-keops  programs in PyKeOps' words, run by PyKeOps and by the drop-in, and compared"
 	@echo "make keops-names  the names, signatures and keywords of PyKeOps, which the tests compare with the drop-in's"
@@ -37,18 +40,22 @@ help:
 # ------------------------------------------------------------------ environments
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Pairfuse needs Python 3.10 or later; say for example: make PYTHON=python3.12 test")'
-	$(PYTHON) -m venv $(VENV)
+	@$(SAYING) "A Python environment in $(VENV)" $(PYTHON) -m venv $(VENV)
 
 $(TORCH_STAMP): pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet $(TORCH)
+	@$(SAYING) "$(TORCH), for the tests" $(PIP) install $(TORCH)
+	@touch $@
+
+$(DEMO_STAMP): pyproject.toml | $(BIN)/python
+	@$(SAYING) "Pairfuse, with what the demo needs: NumPy, llvmlite, scikit-learn, Pillow" $(PIP) install --editable '.[demo]'
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml $(TORCH_STAMP)
-	$(PIP) install --quiet --editable '.[demo,dev]'
-	@touch $@
+	@$(SAYING) "Pairfuse, with what its tests need" $(PIP) install --editable '.[demo,dev]'
+	@touch $@ $(DEMO_STAMP)
 
-$(DOCS_STAMP): pyproject.toml $(DEV_STAMP)
-	$(PIP) install --quiet --editable '.[docs]'
+$(DOCS_STAMP): pyproject.toml $(DEMO_STAMP)
+	@$(SAYING) "What the manual needs" $(PIP) install --editable '.[docs]'
 	@touch $@
 
 $(PEERS_STAMP):
@@ -84,7 +91,7 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 
 # ------------------------------------------------------------------ what it does, how fast, and the manual
-demo: $(DEV_STAMP)
+demo: $(DEMO_STAMP)
 	$(BIN)/python -m pairfuse demo
 
 bench-peers: $(PEERS_STAMP)

@@ -213,6 +213,12 @@ def _quotient(node: Expr, out: np.ndarray, args: list[Estimate], precision: Prec
     return np.where(pole, np.inf, _at_corners(_reference(node), out, args))
 
 
+def _bits(node: Expr, out: np.ndarray, args: list[Estimate], precision: Precision) -> np.ndarray:
+    """Neighbouring integers may differ in all of their bits."""
+    return np.where(np.logical_or.reduce(np.broadcast_arrays(*(a.error > 0 for a in args))), 2.0**64, 0.0)
+
+
+BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_count")
 SPECIAL = {
     "div": _quotient,
     **dict.fromkeys(COMPARISONS, _comparison),
@@ -220,4 +226,5 @@ SPECIAL = {
     "argmin_d": _place,
     "argmax_d": _place,
     "floordiv": _floored_quotient,
+    **dict.fromkeys(BITWISE, _bits),
 }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pairfuse import catalogue, info
-from pairfuse.__main__ import main
+from pairfuse.__main__ import BROKEN_PIPE, main
 from pairfuse.ir.ops import TABLE
 from pairfuse.ir.reductions import REDUCTIONS
 from pairfuse.version import __version__
@@ -79,8 +83,55 @@ def test_demo_writes_its_pictures(capsys: Capture, tmp_path: Path) -> None:
     assert main(["demo", "--stride", "16", "--output", str(tmp_path / "out")]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "1-photograph.png",
-        "2-density.png",
-        "3-one-step-uphill.png",
-        "4-16-colours.png",
+        "2-16-colours.png",
+        "3-density.png",
+        "4-one-step-uphill.png",
     ]
     assert "27 x 40 = 1,080 pixels" in capsys.readouterr().out
+
+
+def test_demo_needs_no_torch(tmp_path: Path) -> None:
+    """Nor any other package that is not of its extra."""
+    code = """
+import sys
+sys.modules["torch"] = None
+from pairfuse.__main__ import main
+sys.exit(main(["demo", "--stride", "32", "--output", sys.argv[1]]))
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", ["info", "ops", "ops exp", "explain 'sum_j(exp(-sqdist(x0_i[3], x1_j[3])))'"])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_reader_may_leave(command: str, buffered: bool) -> None:
+    """`pairfuse ops | head` ends without a traceback, whether the text is in the buffer or written at once."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, *([] if buffered else ["-u"]), "-m", "pairfuse", *shlex.split(command)],
+        stdout=write, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == BROKEN_PIPE
+
+
+def test_long_commands_of_the_makefile_say_something(tmp_path: Path) -> None:
+    tool = Path(__file__).resolve().parents[1] / "tools" / "patiently.py"
+    slow = f"import time; print('at work', flush=True); time.sleep(0.5); open({str(tmp_path / 'x')!r}, 'w')"
+    runner = f"import sys; sys.path.insert(0, {str(tool.parent)!r}); import patiently; patiently.EVERY = 0.1; "
+    code = runner + "sys.exit(patiently.main('Waiting', sys.argv[1:]))"
+
+    def run(program: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, sys.executable, "-c", program]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run(slow)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Waiting ..."
+    assert re.fullmatch(r" +\d+ s  at work", lines[-2])
+    assert lines[-1].endswith("done")
+    failed = run("print('the reason'); raise SystemExit(3)")
+    assert failed.returncode == 3
+    assert "the reason" in failed.stderr

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from dense import close, points
 
+from pairfuse.errors import DtypeError, FormulaError, KeywordError
 from pairfuse.frontend.methods import public_rows
 from pairfuse.ir.expr import Op, evaluate, input_
 from pairfuse.ir.expr import call as call_row
 from pairfuse.numpy import Genred, LazyTensor, Vi, Vj, concatenate, index_i, index_j, maximum, minimum, where
 from pairfuse.transform.expand import expand
 
+OF_REAL_NUMBERS = [op for op in public_rows() if op.operands != "index"]
 
-@pytest.mark.parametrize("row", public_rows(), ids=lambda op: op.name)
+
+@pytest.mark.parametrize("row", OF_REAL_NUMBERS, ids=lambda op: op.name)
 def test_every_row_is_a_method(row: Op) -> None:
     """The method of each row, on an i-variable, a j-variable and a parameter, against the definition of the row."""
     for dims, params in row.samples:
@@ -35,6 +38,65 @@ def test_every_row_is_a_method(row: Op) -> None:
         columns = dense.shape[1]
         assert formula.ndim == dense.shape[-1]
         close(formula.sum(dim=1), np.broadcast_to(dense, (4, columns, dense.shape[-1])).sum(1))
+
+
+def test_bits_of_integers() -> None:
+    """Row and column numbers, of both signs, and whole numbers."""
+    ones = np.vectorize(lambda v: int(v).bit_count())
+    m, n = 23, 31
+    i, j = np.arange(m)[:, None] * 37 - 200, np.arange(n)[None, :] ** 2
+    x, y = index_i(m) * 37 - 200, index_j(n) ** 2
+    cases: list[tuple[LazyTensor, Any]] = [
+        (x.bitwise_and(y), i & j), (x.bitwise_or(y), i | j), (x.bitwise_xor(y), i ^ j), (y.bitwise_xor(x), i ^ j),
+        (x.bitwise_and(12), i & 12 + 0 * j), (x.bitwise_xor(x > y), i ^ (i > j)), (y.bitwise_or(-1), -1 + 0 * i * j),
+        (y.bitwise_count(), ones(j) + 0 * i),
+        (x.bitwise_xor(y).bitwise_count(), ones(i ^ j)),
+    ]  # fmt: skip
+    for formula, dense in cases:
+        close((formula + 0 * x + 0 * y).sum(dim=1), (dense * 1.0).sum(1, keepdims=True))
+        close((formula + 0 * x + 0 * y).max(dim=0), (dense * 1.0).max(0)[:, None])
+
+
+@pytest.mark.parametrize("backend", ["reference", "llvm"])
+def test_bits_beyond_32(backend: str) -> None:
+    """Each of the arguments fits in 32 bits, what is made of them does not; and the other way round."""
+    i, j = index_i(3), index_j(4)
+    dense_i, dense_j = np.arange(3)[:, None], np.arange(4)[None, :]
+    for formula, dense in [
+        (i.bitwise_or(2**31 - 1) + j, (dense_i | 2**31 - 1) + dense_j),
+        ((i * 2**30).bitwise_xor(j * 2**30 + 1), (dense_i * 2**30) ^ (dense_j * 2**30 + 1)),
+        ((i + 2**40).bitwise_and(2**40).bitwise_count() + j, 1 + 0 * dense_i + dense_j),
+    ]:
+        close(formula.max(dim=1, backend=backend), (dense * 1.0).max(1, keepdims=True))
+
+
+def test_bits_of_real_numbers_are_refused() -> None:
+    x = Vi(points(5, 1))
+    for call in (lambda: x.bitwise_count(), lambda: x.bitwise_xor(index_j(3)), lambda: index_j(3).bitwise_or(0.5)):
+        with pytest.raises(
+            DtypeError, match=r"x\.bitwise_\w+\(y?\): the bits of real numbers have no meaning(.|\n)*Hint: integer"
+        ):
+            call()
+    with pytest.raises(FormulaError, match="bits of real numbers"):
+        Genred("bitwise_xor(x, 3)", ["x = Vi(1)"], axis=1)(points(5, 1))
+
+
+def test_clamp_with_one_bound() -> None:
+    x, y = points(5, 1, 3), points(1, 7, 3)
+    k, d = LazyTensor(x) - LazyTensor(y), x - y
+    bound = LazyTensor(y)
+    for got, dense in [
+        (k.clamp(min=0.5), np.clip(d, 0.5, None)), (k.clamp(max=0.5), np.clip(d, None, 0.5)),
+        (k.clamp(0.5), np.clip(d, 0.5, None)), (k.clamp(None, 0.5), np.clip(d, None, 0.5)),
+        (k.clamp(min=-1, max=bound), np.where(d < -1, -1, np.where(d > y, y, d))),
+        (k.clip(-0.5, 0.5), np.clip(d, -0.5, 0.5)), (k.clip(max=y), np.clip(d, None, y)),
+        (k.clip(min=np.array([0.0, 0.5, 1.0])), np.clip(d, [0.0, 0.5, 1.0], None)),
+        (k.clamp_min(0.1), np.maximum(d, 0.1)), (k.clamp_max(0.1), np.minimum(d, 0.1)),
+    ]:  # fmt: skip
+        close(got.sum(dim=1), dense.sum(1))
+    assert (index_i(5).clamp(max=2) - 2).formula.count("to_real") == 0  # integers stay exact
+    with pytest.raises(KeywordError, match=r"x\.clamp\(\): without a bound(.|\n)*Hint: x\.clamp\(min=0\)"):
+        k.clamp()
 
 
 def test_operators() -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 from formulas import Sample, agree, samples, value
@@ -25,6 +26,7 @@ from pairfuse.transform.expand import expand, is_derived
 
 ROWS = list(TABLE.values())
 SAMPLES = list(samples())
+INDICES = ("number", "where", "index")
 PRIMITIVE_CELLS = ("ref", "component", "llvm", "llvm_int", "triton", "triton_int")
 BY_THE_EMITTER = {"to_real", "to_index"}  # written by the emitter, which knows the types
 
@@ -43,9 +45,9 @@ def test_row_has_all_its_cells(op: Op) -> None:
     assert op.ref is not None
     assert op.partials is not None or op.vjp is not None, "the derivative is missing"
     if op.elementwise:
-        assert op.llvm is not None
+        assert op.llvm is not None or op.operands == "index"
         assert op.triton is not None
-        if op.operands in ("number", "where"):
+        if op.operands in INDICES:
             assert op.llvm_int is not None, "indices are not covered"
     else:
         assert op.component is not None
@@ -188,6 +190,14 @@ MEANING: dict[str, Callable[..., Any]] = {
     "sinxdivx": lambda x: np.sinc(x / np.pi),
     "sinc": np.sinc,
     "logaddexp": np.logaddexp,
+    "logsubexp": lambda x, y: np.log(np.exp(x) - np.exp(y)),
+    "log1mexp": lambda x: np.log(1 - np.exp(x)),
+    "log_sigmoid": special.log_expit,
+    "xlogy": special.xlogy,
+    "xlog1py": special.xlog1py,
+    "exprel": special.exprel,
+    "clamp_min": np.maximum,
+    "clamp_max": np.minimum,
     "sum": lambda x: x.sum(-1, keepdims=True),
     "sqnorm2": lambda x: norm(x) ** 2,
     "norm2": norm,
@@ -264,6 +274,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "sigmoid": special.expit,
     "softplus": lambda x: np.log(1 + np.exp(x)),
     "erf": special.erf,
+    "erfc": special.erfc,
+    "bitwise_count": lambda x: np.array([[int(v).bit_count() for v in row] for row in x]),
     "floordiv": np.floor_divide,
     "to_real": lambda x: x,
 }
@@ -326,6 +338,16 @@ def slopes(name: str, *points: float, **params: Any) -> tuple[float, ...]:
         ("softplus", 800.0, 800.0, 1.0),
         ("sigmoid", -800.0, 0.0, 0.0),
         ("inv", 0.0, math.inf, -math.inf),
+        ("acosh", 1.0, 0.0, 0.0),
+        ("atanh", 1.0, math.inf, math.inf),
+        ("atanh", -1.0, -math.inf, math.inf),
+        ("erfc", math.inf, 0.0, 0.0),
+        ("erfc", -math.inf, 2.0, 0.0),
+        ("exprel", 0.0, 1.0, 0.5),
+        ("exprel", -math.inf, 0.0, 0.0),
+        ("log_sigmoid", -800.0, -800.0, 1.0),
+        ("log1mexp", 0.0, -math.inf, -math.inf),
+        ("log1mexp", -math.inf, 0.0, 0.0),
     ],
 )
 def test_special_points(name: str, x: float, expected: float, slope: float) -> None:
@@ -365,6 +387,16 @@ def test_round_takes_halves_away_from_zero(x: float, d: int, expected: float) ->
         ("logaddexp", (3.0, 3.0), 3.0 + math.log(2), (0.5, 0.5)),
         ("logaddexp", (-math.inf, -math.inf), -math.inf, (1.0, 0.0)),
         ("logaddexp", (-math.inf, 2.0), 2.0, (0.0, 1.0)),
+        ("logsubexp", (3.0, -math.inf), 3.0, (1.0, 0.0)),
+        ("logsubexp", (-math.inf, -math.inf), -math.inf, (1.0, 0.0)),
+        ("logsubexp", (math.inf, 3.0), math.inf, (1.0, 0.0)),
+        ("xlogy", (0.0, 0.0), 0.0, (0.0, 0.0)),
+        ("xlogy", (0.0, 2.0), 0.0, (math.log(2), 0.0)),
+        ("xlogy", (2.0, 0.0), -math.inf, (-math.inf, math.inf)),
+        ("xlog1py", (0.0, -1.0), 0.0, (0.0, 0.0)),
+        ("xlog1py", (0.0, -3.0), 0.0, (0.0, 0.0)),
+        ("clamp_min", (1.0, 1.0), 1.0, (1.0, 0.0)),
+        ("clamp_max", (1.0, 1.0), 1.0, (1.0, 0.0)),
         ("ifelse", (0.0, 3.0, 4.0), 3.0, (0.0, 1.0, 0.0)),
         ("clamp", (1.0, 1.0, 2.0), 1.0, (1.0, 0.0, 0.0)),
         ("clamp", (3.0, 1.0, 2.0), 2.0, (0.0, 0.0, 1.0)),
@@ -376,6 +408,56 @@ def test_round_takes_halves_away_from_zero(x: float, d: int, expected: float) ->
 def test_special_points_of_several_arguments(name: str, points: Any, expected: float, slope: Any) -> None:
     agree(at(name, *points), expected)
     agree(slopes(name, *points), slope)
+
+
+def mp_slope(f: Callable[..., Any], order: int, x: float) -> float:
+    with mpmath.workdps(60):
+        return float(mpmath.diff(f, mpmath.mpf(x), order) if order else f(mpmath.mpf(x)))
+
+
+# Where the formula of the parts cancels, overflows, or is 0 / 0.
+HARD: dict[str, tuple[Callable[..., Any], tuple[float, ...]]] = {
+    "erfc": (mpmath.erfc, (-6.0, -0.3, 1e-20, 0.4, 0.5, 2.0, 6.0, 26.5)),
+    "asinh": (mpmath.asinh, (-1e15, -1e-15, 1e-8, 0.5, 3.0, 1e9)),
+    "acosh": (mpmath.acosh, (1.0 + 2.0**-50, 1.0001, 2.0, 1e9)),
+    "atanh": (mpmath.atanh, (-1.0 + 2.0**-50, -1e-15, 1e-8, 0.5, 0.999)),
+    "log_sigmoid": (lambda x: -mpmath.log1p(mpmath.exp(-x)), (-700.0, -3.0, 1.0, 30.0, 700.0)),
+    "log1mexp": (lambda x: mpmath.log(-mpmath.expm1(x)), (-700.0, -30.0, -0.7, -0.69, -1e-5, -1e-12)),
+    "exprel": (lambda x: mpmath.expm1(x) / x, (-700.0, -30.0, -0.99, -1e-8, 1e-12, 0.5, 1.01, 600.0)),
+}
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("name", HARD)
+def test_functions_and_slopes_at_hard_places(name: str, order: int) -> None:
+    """To a few units in the last place; slopes of bells to as many as their exponents have."""
+    f, points = HARD[name]
+    x = input_(0, "i", 1)
+    root = call(name, x)
+    for _ in range(order):
+        (root,) = vjp([root], [1.0], [x])
+    for point in points:
+        got = float(value(root, {x: np.array([[point]])})[0, 0])
+        amplified = 1 + (point**2 if name == "erfc" else 0.0)
+        if name == "log_sigmoid" and order == 2:
+            continue  # s (1 - s): where one factor is 1 to all digits, the other is 0
+        # the second derivative of atanh is a difference of two numbers near 1 where it is small
+        atol = 4e-16 if name == "atanh" and order == 2 else 1e-300
+        rtol = 1e-15 * (8 + 2 * amplified)
+        agree(got, mp_slope(f, order, point), rtol=rtol, atol=atol, what=f"{name} at {point}")
+
+
+def test_logarithms_of_sums_at_hard_places() -> None:
+    """Of two arguments, against mpmath: far apart, near each other, and too large for an exponential."""
+    for a, b in [(1000.0, 1000.0), (-1000.0, -1000.5), (0.3, -800.0), (5.0, 5.0 - 1e-12), (2.0, 1.0), (900.0, -900.0)]:
+        with mpmath.workdps(60):
+            p, q = mpmath.exp(a), mpmath.exp(b)
+            total, rest = float(mpmath.log(p + q)), -math.inf if a == b else float(mpmath.log(p - q))
+        agree(at("logaddexp", a, b), total, rtol=4e-16, atol=0)
+        agree(at("logaddexp", b, a), total, rtol=4e-16, atol=0)
+        agree(at("logsubexp", a, b), rest, rtol=4e-16, atol=0)
+    assert math.isnan(at("logsubexp", 1.0, 2.0))
+    assert math.isnan(at("xlogy", 0.0, math.nan))
 
 
 @pytest.mark.parametrize("name", ["minimum", "maximum", "add", "sign", "relu", "abs", "logaddexp"])

@@ -237,7 +237,8 @@ def test_special_values_in_folds_of_long_vectors(name: str, dtype: str, backend:
 
 # ---------------------------------------------------------------------- indices and truth values
 
-WITH_INDICES = [n for n, op in TABLE.items() if op.operands in ("number", "any", "where") or callable(op.operands)]
+INDICES = ("number", "any", "where", "index")
+WITH_INDICES = [n for n, op in TABLE.items() if op.operands in INDICES or callable(op.operands)]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

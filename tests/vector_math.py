@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import llvmlite.binding as llvm
 import mpmath
@@ -133,17 +134,36 @@ def _softplus(x: Array) -> Array:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
+def _by_mpmath(exact: Callable[[Any], Any], x: Array) -> Array:
+    """The function of mpmath to the precision, and the range, of a type wider than float64."""
+    wide = x.dtype.type
+
+    def rounded(v: float) -> Any:
+        if v != v:
+            return wide(v)
+        fraction, exponent = mpmath.frexp(exact(mpmath.mpf(v)))
+        high = float(fraction)
+        return np.ldexp(wide(high) + wide(float(fraction - high)), int(exponent))
+
+    with mpmath.workprec(80):
+        return np.array([rounded(float(v)) for v in x.ravel()], x.dtype).reshape(x.shape)
+
+
 def _erf(x: Array) -> Array:
-    """By SciPy in float64, by mpmath to the precision of a wider type."""
-    if x.dtype == np.float64:
-        return scipy.special.erf(x)
-    flat = [mpmath.erf(float(v)) for v in x.ravel()]
-    wide = np.array([x.dtype.type(float(v)) + x.dtype.type(float(v - float(v))) for v in flat], x.dtype)
-    return np.copysign(wide, x).reshape(x.shape)
+    """By SciPy in float64, by mpmath beyond."""
+    return scipy.special.erf(x) if x.dtype == np.float64 else np.copysign(_by_mpmath(mpmath.erf, x), x)
 
 
-NUMPY_NAMES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "atan2": "arctan2", "pow": "power"}
-OWN = {"rsqrt": _rsqrt, "sigmoid": _sigmoid, "softplus": _softplus, "erf": _erf}
+def _erfc(x: Array) -> Array:
+    """By SciPy in float64, by mpmath beyond."""
+    return scipy.special.erfc(x) if x.dtype == np.float64 else _by_mpmath(mpmath.erfc, np.clip(x, -1e3, 1e3))
+
+
+NUMPY_NAMES = {
+    **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
+    "pow": "power",
+}
+OWN = {"rsqrt": _rsqrt, "sigmoid": _sigmoid, "softplus": _softplus, "erf": _erf, "erfc": _erfc}
 
 
 def reference(name: str) -> Callable[..., Array]:
@@ -198,6 +218,10 @@ INTERVALS: dict[str, dict[str, Sequence[tuple[float, float]]]] = {
         "acos": [(-1, 1), (-0.6, -0.4), (0.4, 0.6), (0.9, 1)],
         "atan": [(-3, 3), (0.4, 0.6), (1, 2.1), (-100, 100)],
         "erf": [(-4.2, 4.2), (0.8, 1), (-1, 1)],
+        "erfc": [(-4.2, 10.6), (0.4, 0.6), (-1, 1), (9.1, 10.2)],
+        "asinh": [(-3, 3), (-0.1, 0.1), (-1e9, 1e9)],
+        "acosh": [(1, 1.1), (1, 3), (1, 1e9)],
+        "atanh": [(-1, 1), (-0.1, 0.1), (0.3, 0.6), (0.99, 1)],
     },
     "double": {
         "exp": [(-746, 710), (-1, 1), (-745.0, -708.0)],
@@ -212,6 +236,9 @@ INTERVALS: dict[str, dict[str, Sequence[tuple[float, float]]]] = {
         "cos": [(-4, 4), (-1e5, 1e5), (-1e9, 1e9)],
         "tan": [(-4, 4), (-1e5, 1e5), (-1e9, 1e9)],
         "erf": [(-6.2, 6.2), (0.8, 1), (-1, 1)],
+        "erfc": [(-6.2, 27.4), (0.4, 0.6), (-1, 1), (26.4, 27.3)],
+        "asinh": [(-3, 3), (-0.1, 0.1), (-1e18, 1e18)],
+        "acosh": [(1, 1.1), (1, 3), (1, 1e18)],
     },
 }
 # Points near which errors are looked for one number after the other.
@@ -230,6 +257,10 @@ SPECIAL_POINTS: dict[str, Sequence[float]] = {
     "acos": [0, 0.5, 1, -0.5, -1],
     "atan": [0, 0.5, 1, 2],
     "erf": [0, 0.85, 3.92, 5.92],
+    "erfc": [0, 0.46875, -0.46875, 2, 3.5, 9.19, 10.05, 26.54, 27.22],
+    "asinh": [0, 1, 33554432.0, 18014398509481984.0, 3.4028e38],
+    "acosh": [1, 1.25, 33554432.0, 18014398509481984.0, 3.4028e38],
+    "atanh": [0, 0.5, 1, 0.17157287, 0.33333333],
 }
 
 

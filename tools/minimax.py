@@ -221,6 +221,18 @@ def erfc_problem(name: str, last: int, low: float, high: float, centre: float, b
     )
 
 
+def erfcx_problem(name: str, last: int, low: float, high: float, centre: float, bits: int) -> Problem:
+    """(1 + 2 x) e^(x^2) erfc(x) in t = (x - centre) / (x + centre), relative."""
+
+    def f(t: Number) -> Number:
+        x = centre * (1 + t) / (1 - t)
+        return (1 + 2 * x) * mp.exp(x * x) * mp.erfc(x)
+
+    ends = [(mpf(x) - centre) / (mpf(x) + centre) for x in (low, high)]
+    note = f"(1 + 2 x) e^(x^2) erfc(x) in (x - {centre}) / (x + {centre}) on [{low}, {high}], relative"
+    return Problem(name, f, inverse(f), *ends, tuple(range(last + 1)), bits, note=note)
+
+
 def problem(name: str, make: Callable[[str], Problem]) -> None:
     PROBLEMS[name] = make
 
@@ -286,6 +298,8 @@ problem("ERF_F32", lambda n: erf_problem(n, 5, 0.85, 24))
 problem("ERF_F64", lambda n: erf_problem(n, 10, 0.85, 53))
 problem("ERFC_LOG_F32", lambda n: erfc_problem(n, 6, 0.85, 4.0, 1.25, 24))
 problem("ERFC_LOG_F64", lambda n: erfc_problem(n, 18, 0.85, 6.0, 1.25, 53))
+problem("ERFCX_F32", lambda n: erfcx_problem(n, 9, 0.46, 10.6, 2.0, 24))
+problem("ERFCX_F64", lambda n: erfcx_problem(n, 22, 0.46, 27.5, 3.5, 53))
 
 HEADER = '''"""Coefficients of the vector functions, written by tools/minimax.py: do not edit.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from pairfuse.config import config
 from pairfuse.errors import PairfuseError
 from pairfuse.runtime.explain import explain_text
 from pairfuse.version import __version__
+
+BROKEN_PIPE = 141  # 128 + 13, as a shell reports a program that SIGPIPE has ended
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--source", action="store_true", help="print the LLVM IR, too")
     command.set_defaults(run=run_explain)
 
-    command = commands.add_parser("demo", help="the photograph: density, colours, a gradient step")
+    command = commands.add_parser("demo", help="the photograph: colours, density, a gradient step")
     command.add_argument("--output", type=Path, default=Path("demo-output"), help="folder of the pictures")
     command.add_argument("--stride", type=int, default=1, help="take every n-th pixel in both directions")
     command.set_defaults(run=run_demo)
@@ -80,7 +83,7 @@ def run_demo(args: argparse.Namespace, rest: Sequence[str]) -> int:
     try:
         demo = importlib.import_module("pairfuse.demo")
     except ModuleNotFoundError as error:
-        if error.name not in {"torch", "sklearn", "PIL"}:
+        if error.name not in {"sklearn", "PIL"}:
             raise
         print(f"pairfuse demo: needs {error.name}.\n  Hint: pip install 'pairfuse[demo]'", file=sys.stderr)
         return 2
@@ -126,10 +129,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and args.run is not run_bench:
         grammar.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        return args.run(args, rest)
+        status = args.run(args, rest)
+        sys.stdout.flush()  # here, where it can be caught that nobody reads any more
+        return status
     except PairfuseError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # `| head` has seen enough. What is still in the buffer goes nowhere, so that Python, too, ends quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
 
 
 if __name__ == "__main__":

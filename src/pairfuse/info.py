@@ -20,7 +20,7 @@ from pairfuse.version import __version__
 EXTRAS = {
     "torch": ("torch",),
     "gpu": ("torch", "triton"),
-    "demo": ("torch", "scikit-learn", "pillow"),
+    "demo": ("scikit-learn", "pillow"),
 }
 # The first version of Triton whose language has all that the kernels use.
 OLDEST_TRITON = (3, 6)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..errors import PairfuseError
 from ..ir.expr import Expr, I, J, call, index, input_, inputs, leaf_of, rebuild, substitute, whole
+from ..ir.ops import check_integers
 from .messages import operation_error
 from .pairs import on_pairs
 from .space import EMPTY, Clash, Space, Symbol, join
@@ -124,6 +125,7 @@ class Lazy:
 @lru_cache(maxsize=CACHED_NODES)
 def node(name: str, args: tuple[Expr, ...], mappings: tuple[Mapping, ...], params: Params) -> Expr:
     """The operation on the arguments, whose inputs are renumbered."""
+    check_integers(name, args)
     return call(name, *[renumbered(e, m) for e, m in zip(args, mappings, strict=True)], **dict(params))
 
 

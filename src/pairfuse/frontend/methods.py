@@ -26,7 +26,7 @@ INTERNAL = frozenset(
     (
         *("to_real", "to_index", "shift", "pad", "repeat", "tile", "transpose", "extract", "elem", "elem_t"),
         *("sum", "sum_d"),
-        *("min_d", "max_d", "argmin_d", "argmax_d", "pow", "powi", "round", "mod", "one_hot"),
+        *("min_d", "max_d", "argmin_d", "argmax_d", "pow", "powi", "round", "mod", "one_hot", "clamp"),
         *("tensordot", "kron", "weightedsqnorm", "weightedsqdist", "bspline"),
         *OF_PAIRS,
     )
@@ -168,8 +168,10 @@ def public_rows() -> list[Op]:
 def install(cls: type[Operations]) -> None:
     """Give the class one method for each public row that it does not write itself."""
     for op in public_rows():
-        if op.name not in cls.__dict__:
-            setattr(cls, op.name, method_of(op))
+        # aliases are KeOps' names in formulas; those in small letters are methods of NumPy, SciPy or torch
+        for name in (op.name, *filter(str.islower, op.aliases)):
+            if name not in cls.__dict__:
+                setattr(cls, name, method_of(op))
 
 
 def method_of(op: Op) -> Callable[..., Any]:
@@ -189,7 +191,9 @@ def method_of(op: Op) -> Callable[..., Any]:
         named = dict(zip(names, args[others:], strict=False), **params)
         return self._call(name, *args[:others], **named)
 
-    method: Any = unary if op.arity == 1 and not op.params else general
+    # operands of these may be refused, in the user's words
+    plain = op.arity == 1 and not op.params and op.operands != "index"
+    method: Any = unary if plain else general
     method.__name__ = name
     method.__qualname__ = f"LazyTensor.{name}"
     method.__doc__ = f"{op.doc}\n\n{signature_of(op)}"

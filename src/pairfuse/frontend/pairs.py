@@ -147,7 +147,7 @@ NO_ORDER = "complex numbers have no order; compare x.real, x.imag, x.abs() or x.
 ELSEWHERE = "take x.real, x.imag, x.abs() or x.angle(), or write it with + - * / **, exp, log and sqrt."
 HINTS = {
     **dict.fromkeys(("lt", "le", "gt", "ge", "minimum", "maximum", "clamp", "sign", "step", "relu"), NO_ORDER),
-    **dict.fromkeys(("min_d", "max_d", "argmin_d", "argmax_d", "ifelse"), NO_ORDER),
+    **dict.fromkeys(("min_d", "max_d", "argmin_d", "argmax_d", "ifelse", "clamp_min", "clamp_max"), NO_ORDER),
     "dot": "(x * y).sum(-1) is the sum of the products, (x.conj() * y).sum(-1) the one with conjugates.",
     "weightedsqnorm": "(s * x.abs() ** 2).sum(-1).",
     "weightedsqdist": "(s * (x - y).abs() ** 2).sum(-1).",
@@ -156,6 +156,12 @@ HINTS = {
     "sigmoid": "1 / (1 + (-x).exp()).",
     "expm1": "x.exp() - 1.",
     "log1p": "(1 + x).log().",
+    "asinh": "(x + (x * x + 1).sqrt()).log().",
+    "acosh": "(x + (x - 1).sqrt() * (x + 1).sqrt()).log().",
+    "atanh": "((1 + x).log() - (1 - x).log()) / 2.",
+    "log_sigmoid": "-(1 + (-x).exp()).log().",
+    "exprel": "(x.exp() - 1) / x.",
+    **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_count"), "bits are those of integers."),
     **dict.fromkeys(("real2complex", "imag2complex", "exp1j"), "it takes real numbers; x * 1j and (1j * x).exp()."),
 }
 REDUCTION_HINTS = {

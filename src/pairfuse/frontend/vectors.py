@@ -9,7 +9,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from ..errors import ShapeError, message
+from ..errors import KeywordError, ShapeError, message
 from .base import Lazy
 from .messages import describe
 from .methods import Operations
@@ -110,6 +110,22 @@ class Vectors(Operations):
     def round(self: V, d: int = 0) -> V:
         """Round to ``d`` decimals, halves away from zero (NumPy and torch round halves to even); derivative 0."""
         return self._call("round", d=_whole(d, "d"))
+
+    def clamp(self: V, min: Any = None, max: Any = None) -> V:
+        """``min`` where x < min, ``max`` where x > max, else x; without a bound on the side where None is given.
+
+        The bounds are numbers, arrays or symbolic tensors; the derivative at a bound is 1. Raises KeywordError if both
+        are None.
+        """
+        if min is None and max is None:
+            raise KeywordError(message("x.clamp(): without a bound.", f"x: {describe(self)}", "x.clamp(min=0)."))
+        if max is None:
+            return self._apply("clamp_min", min)
+        return self._apply("clamp_max", max) if min is None else self._apply("clamp", min, max)
+
+    def clip(self: V, min: Any = None, max: Any = None) -> V:
+        """The same as `clamp`, in NumPy's words."""
+        return self.clamp(min, max)
 
     def mod(self: V, modulus: Any, offset: Any = 0) -> V:
         """x - n floor((x - d) / n), with n the modulus and d the offset: x brought into [d, d + n)."""

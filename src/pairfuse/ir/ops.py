@@ -11,13 +11,23 @@ In: the files of rows, imported here, so that importing this module fills the wh
 
 from __future__ import annotations
 
-from . import ops_arithmetic, ops_complex, ops_functions, ops_structure, ops_vector
+from . import ops_arithmetic, ops_complex, ops_composed, ops_functions, ops_integers, ops_structure, ops_vector
 from .expr import OPS, Op
+from .ops_integers import check_integers
 from .rows import TABLE, where
 
-__all__ = ["OPS", "PARTS", "TABLE", "Op", "lookup", "where"]
+__all__ = ["OPS", "PARTS", "TABLE", "Op", "check_integers", "lookup", "where"]
 
-PARTS = (ops_arithmetic, ops_functions, ops_structure, ops_vector, ops_complex)  # importing them has filled the table
+# Importing them has filled the table.
+PARTS = (
+    ops_arithmetic,
+    ops_functions,
+    ops_structure,
+    ops_vector,
+    ops_complex,
+    ops_integers,
+    ops_composed,
+)
 
 
 def lookup(name: str) -> Op:

@@ -54,6 +54,15 @@ def _erf_ref(x: Any) -> Any:
     return np.asarray(np.frompyfunc(math.erf, 1, 1)(x)).astype(np.result_type(x, np.float16))
 
 
+def _erfc_ref(x: Any) -> Any:
+    return np.asarray(np.frompyfunc(math.erfc, 1, 1)(x)).astype(np.result_type(x, np.float16))
+
+
+def _bell(x: Expr) -> Expr:
+    """The derivative of erf."""
+    return call("exp", -(x * x)) * (2 / math.sqrt(math.pi))
+
+
 _rsqrt_triton = "tl.where({0} == 0, 0.0, libdevice.rsqrt({0}))"
 _softplus_triton = "(tl.where({0} < 0, 0.0, {0}) + libdevice.log1p(libdevice.exp(-tl.abs({0}))))"
 
@@ -90,7 +99,19 @@ _function(
     "log(1 + exp(x)), without overflow.",
     triton=_softplus_triton,
 )
-_function("erf", _erf_ref, lambda out, x: call("exp", -(x * x)) * (2 / math.sqrt(math.pi)), "The error function.")
+_function("asinh", np.arcsinh, lambda out, x: call("rsqrt", x * x + 1), "Inverse of sinh.")
+_function(
+    "acosh",
+    np.arccosh,
+    lambda out, x: call("rsqrt", (x - 1) * (x + 1)),
+    "Inverse of cosh, for x >= 1; derivative 0 at 1.",
+    (1.2, 4.0),
+)
+_function("atanh", np.arctanh, lambda out, x: 1 / ((1 - x) * (x + 1)), "Inverse of tanh.", (-0.9, 0.9))
+_function("erf", _erf_ref, lambda out, x: _bell(x), "The error function.")
+_function(
+    "erfc", _erfc_ref, lambda out, x: -_bell(x), "1 - erf(x), to all digits also where erf(x) is nearly 1.", (-2.0, 3.0)
+)
 
 
 def _rounding(name: str, ref: Any, doc: str) -> None:
@@ -280,6 +301,22 @@ derived(
     aliases=("Clamp", "ClampInt"),
 )
 derived(
+    "clamp_min",
+    2,
+    operands="number",
+    kind="same",
+    expand=lambda x, a: where(x < a, a, x),
+    doc="a where x < a, else x; derivative 1 at a.",
+)
+derived(
+    "clamp_max",
+    2,
+    operands="number",
+    kind="same",
+    expand=lambda x, b: where(x > b, b, x),
+    doc="b where x > b, else x; derivative 1 at b.",
+)
+derived(
     "ifelse",
     3,
     operands="number",
@@ -320,52 +357,3 @@ derived(
     doc="x rounded to d decimals, halves away from 0; derivative 0.",
     aliases=("Round",),
 )
-
-# ---------------------------------------------------------------------- defined by others: functions with a hole
-
-derived(
-    "xlogx",
-    1,
-    operands="real",
-    expand=lambda x: where(call("eq", x, 0.0), 0.0, x * call("log", x)),
-    partials=lambda out, x: (where(call("eq", x, 0.0), 0.0, call("log", x) + 1),),
-    domain=(POSITIVE,),
-    doc="x log(x), and 0 at 0, where its derivative is taken to be 0.",
-    aliases=("XLogX",),
-)
-
-
-def _sinxdivx(x: Expr) -> Expr:
-    """sin(x) / x by its series where |x| < 1, where the derivative of the quotient would lose its digits."""
-    u = x * x
-    series = const(-1 / math.factorial(19))
-    for k in range(8, -1, -1):
-        series = series * u + (-1) ** k / math.factorial(2 * k + 1)
-    return where(call("abs", x) < 1.0, series, call("sin", x) / x)
-
-
-derived(
-    "sinxdivx",
-    1,
-    operands="real",
-    expand=_sinxdivx,
-    doc="sin(x) / x, and 1 at 0; all derivatives are accurate there.",
-    aliases=("SinXDivX",),
-)
-derived(
-    "sinc",
-    1,
-    operands="real",
-    expand=lambda x: call("sinxdivx", x * math.pi),
-    doc="sin(pi x) / (pi x), and 1 at 0.",
-)
-
-
-def _logaddexp(x: Expr, y: Expr) -> Expr:
-    # the larger one + softplus(a number <= 0); equal infinities have no difference
-    both_infinite = call("eq", x, y) & ~call("isfinite", x)
-    value = where(x >= y, x + call("softplus", y - x), y + call("softplus", x - y))
-    return where(both_infinite, x, value)
-
-
-derived("logaddexp", 2, operands="real", expand=_logaddexp, doc="log(exp(x) + exp(y)), without overflow.")

@@ -18,7 +18,7 @@ from typing import Any, NoReturn, cast
 
 from ..errors import FormulaError, ShapeError, UnsupportedError, message
 from .expr import Expr, Op, call, const, index, input_, leaf
-from .ops import OPS, lookup
+from .ops import OPS, check_integers, lookup
 from .syntax import tree
 
 BINARY: dict[type[ast.AST], str] = {
@@ -200,7 +200,12 @@ class _Parser:
 
     def build(self, place: ast.AST, name: str, *args: Expr, **params: Any) -> Expr:
         """call(), its errors pointing at the place."""
-        return self.guarded(place, name, lambda: call(name, *args, **params))
+
+        def make() -> Expr:
+            check_integers(name, args)
+            return call(name, *args, **params)
+
+        return self.guarded(place, name, make)
 
     def guarded(self, place: ast.AST, name: str, make: Callable[[], Expr]) -> Expr:
         """What `make` makes, its errors pointing at the place."""

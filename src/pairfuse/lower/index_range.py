@@ -52,10 +52,21 @@ def _range(node: Expr, args: list[Range]) -> Range:
         return args[0][0] - args[1][1], args[0][1] - args[1][0]
     if name in ("mul", "floordiv", "neg", "abs", "to_index"):
         return _symmetric(node, args)
+    if name == "bitwise_count":
+        return 0.0, 64.0
+    if name.startswith("bitwise_"):
+        return _of_bits(args)
     # everything else moves or chooses: one of the arguments, or the fill of a new place
     known = [r for a, r in zip(node.args, args, strict=True) if a.kind == "index"]
     fill = dict(node.params).get("fill", 0)
     return min([fill, *(r[0] for r in known)]), max([fill, *(r[1] for r in known)])
+
+
+def _of_bits(args: list[Range]) -> Range:
+    """As many bits as the largest argument has."""
+    largest = max(max(-low, high + 1) for low, high in args)
+    power = math.inf if math.isinf(largest) else 2.0 ** math.ceil(math.log2(max(largest, 1.0)))
+    return 0.0 if min(low for low, _ in args) >= 0 else -power, power - 1
 
 
 def _symmetric(node: Expr, args: list[Range]) -> Range:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from . import math_erf, math_exp, math_inverse, math_log, math_pow, math_root, math_trig
+from . import math_erf, math_exp, math_inverse, math_inverse_hyperbolic, math_log, math_pow, math_root, math_trig
 from .builder import BITS, Builder, Value
 
 
@@ -51,7 +51,11 @@ _ROWS = (
     MathFunction("sinh", math_exp.sinh, 1, False, 2.0, 2.0, ""),
     MathFunction("cosh", math_exp.cosh, 1, False, 1.5, 1.5, ""),
     MathFunction("tanh", math_exp.tanh, 1, False, 2.0, 2.0, ""),
+    MathFunction("asinh", math_inverse_hyperbolic.asinh, 1, False, 2.0, 2.0, ""),
+    MathFunction("acosh", math_inverse_hyperbolic.acosh, 1, False, 2.0, 2.0, ""),
+    MathFunction("atanh", math_inverse_hyperbolic.atanh, 1, False, 2.0, 2.0, ""),
     MathFunction("erf", math_erf.erf, 1, False, 1.5, 1.5, ""),
+    MathFunction("erfc", math_erf.erfc, 1, False, 3.5, 3.5, "tail included"),
 )
 
 # In a function longer than this (in lines) all functions are called: a formula of thousands of exponentials, written in

@@ -13,7 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from ...ir.ops import OPS
+
 _erf = np.vectorize(math.erf, otypes=[np.float64])
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
+
+def _count_ones(x: Any) -> Any:
+    """Of integers that are not negative."""
+    count = OPS["bitwise_count"].ref
+    assert count is not None
+    return count(x)
+
+
 _NUMPY_NAMES = (
     *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "floor", "ceil", "trunc"),
     *("sin", "cos", "tan", "sinh", "cosh", "tanh"),
@@ -27,7 +39,12 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "atan2": np.arctan2,
     "copysign": np.copysign,
     "pow": np.power,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
     "erf": lambda x: _erf(x).astype(x.dtype),
+    "erfc": lambda x: _erfc(x).astype(x.dtype),
+    "popc": lambda x: _count_ones(x).astype(x.dtype),
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "fast_expf": np.exp,
 }
