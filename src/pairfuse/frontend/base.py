@@ -51,7 +51,6 @@ class Lazy:
     _space: Space
 
     # NumPy arrays on the left of an operator leave the operation to us.
-    __array_ufunc__ = None
     __array_priority__ = 1e6
 
     @classmethod

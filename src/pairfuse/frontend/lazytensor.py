@@ -17,14 +17,13 @@ from ..errors import SymbolicError, message
 from ..ir.expr import Expr, const
 from ..ir.text import parse, to_text
 from ..runtime import arrays
-from . import options
-from .autograd.overrides import torch_function
+from . import options, protocols
 from .base import Binding, Bindings
 from .calculus import Calculus
 from .deferred import formula_text, known_data
 from .derivatives.value_and_grad import ValueAndGrad
+from .entries.matrix import Entries
 from .evaluate import computed_in, dtype_of
-from .linear import LinearOperator
 from .messages import describe
 from .methods import install
 from .ranges import as_given, set_on
@@ -38,7 +37,7 @@ from .variables import factor, parts
 T = TypeVar("T", bound="LazyTensor")
 
 
-class LazyTensor(LinearOperator, LinearSystems, Calculus, ValueAndGrad):
+class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
     """A symbolic tensor of shape (*batch, M, N, D): a formula in variables x_i, y_j and parameters.
 
     Operations only extend the formula; a reduction over i or j computes, without ever storing the M x N entries.
@@ -226,15 +225,19 @@ class LazyTensor(LinearOperator, LinearSystems, Calculus, ValueAndGrad):
 
     __int__ = __index__ = __complex__ = __float__  # type: ignore[assignment]
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise self._not_dense(
-            "np.asarray(x)", "a formula is not an array, its entries are never stored", "reduce it, or K @ np.eye(N)."
-        )
+    # Functions of NumPy and torch on a formula, and their operators with an array on the left: see protocols.py.
+    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        return protocols.ufunc(function, method, inputs, keywords)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
+        return protocols.call("np", function.__name__, args, dict(keywords))
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """What torch calls for `tensor + x`: see autograd/overrides.py."""
-        return torch_function(func, args, kwargs)
+        return protocols.torch_function(func, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(protocols.unknown_name(self, name))
 
     def _not_dense(self, call: str, why: str, hint: str) -> SymbolicError:
         return SymbolicError(message(f"{call}: {why}.", f"x: {describe(self)}", hint))
