@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from ..config import config
 from ..dtypes import COMPLEX
-from ..errors import SymbolicError, message
-from ..ir.expr import Expr, const
+from ..errors import ShapeError, SymbolicError, message
+from ..ir.expr import OPS, Expr, const
 from ..ir.text import parse, to_text
 from ..runtime import arrays
 from . import options, protocols
@@ -29,7 +29,7 @@ from .methods import install
 from .ranges import as_given, set_on
 from .reduce import joined, of_pairs, over_of, problem_of
 from .reductions import record_of
-from .space import Space, Symbol
+from .space import Clash, Space, Symbol
 from .symbolic import CATEGORIES
 from .systems.solve import LinearSystems
 from .variables import factor, parts
@@ -84,6 +84,13 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
         if kind is complex:
             return cls._make(*factor(value))
         return cls._make(*parts(value))
+
+    def _operand(self: T, name: str, value: Any) -> T:
+        lifted = self._lift(value)
+        count, flat = lifted._length, getattr(value, "ndim", 1) == 1
+        if 1 < count == self._space.nj and self._length == 1 and flat and OPS[name].elementwise:
+            raise TWO_MEANINGS  # NumPy would scale the columns, KeOps makes vectors
+        return lifted
 
     # -------------------------------------------------- attributes
     @property
@@ -271,6 +278,13 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
         # Loaded on demand: it takes every stage of the compiler along.
         module = importlib.import_module("pairfuse.runtime.explain")
         return module.explain(problem, source=source, machine_code=machine_code)
+
+
+TWO_MEANINGS = Clash(
+    ShapeError,
+    "an array of as many numbers as the matrix has columns has two meanings.",
+    "Vj(y[:, None]) is one number for each column; Pm(y) is a vector of parameters, the same for all pairs.",
+)
 
 
 def from_text(cls: type[T], text: str, bindings: Bindings, space: Space) -> T:
