@@ -179,8 +179,8 @@ def test_norms_are_those_of_the_moduli() -> None:
 
 def test_components() -> None:
     z, dense = x * y, X[:, None] * Y[None]
-    same(z[1], dense[..., 1:2])
-    same(z[-1], dense[..., 2:])
+    same(z[..., 1], dense[..., 1:2])
+    same(z[..., -1], dense[..., 2:])
     same(z[..., 1:], dense[..., 1:])
     same(z.elem(2), dense[..., 2:])
     same(z.extract(1, 2), dense[..., 1:])
@@ -188,19 +188,19 @@ def test_components() -> None:
     same(concatenate([x, s]), np.concatenate(np.broadcast_arrays(X[:, None], S[None]), -1))
     columns = S[None], np.full((1, 1, 1), 1j), X[:, None, :1]
     dense_columns = [np.broadcast_to(c, (M, N, c.shape[-1])) for c in columns]
-    same(concatenate([s, 1j, x[0]]), np.concatenate(dense_columns, -1))
+    same(concatenate([s, 1j, x[..., 0]]), np.concatenate(dense_columns, -1))
     same(z.sum(-1), dense.sum(-1, keepdims=True))
     same(z.mean(-1), dense.mean(-1, keepdims=True))
-    for call in (lambda: z[3], lambda: z.elem(3), lambda: z.extract(2, 2), lambda: z[1:5]):
-        with pytest.raises(ShapeError, match="vector of length 3"):
+    for call in (lambda: z[..., 3], lambda: z.elem(3), lambda: z.extract(2, 2), lambda: z[..., 3:5]):
+        with pytest.raises(ShapeError, match=r"vector of length 3|has the size 3|at least one component"):
             call()
 
 
 def test_choices_and_comparisons() -> None:
     low = R[:, None] < S[None]
     same(where(r < s, x, y), np.where(low, X[:, None], Y[None]))
-    same(where(r[0] < s[0], x, s), np.where(low[..., :1], X[:, None], S[None]))
-    same(where(r < s, x[0], 2.0), np.where(low, X[:, None, :1], 2.0))
+    same(where(r[..., 0] < s[..., 0], x, s), np.where(low[..., :1], X[:, None], S[None]))
+    same(where(r < s, x[..., 0], 2.0), np.where(low, X[:, None, :1], 2.0))
     same(where(r < s, 1j, y), np.where(low, 1j, Y[None]))
     same(where(r > s, r, s), np.where(R[:, None] > S[None], R[:, None], S[None]))
     a, b = np.array([[1 + 1j], [1 - 1j], [2.0], [0], [1j]]), np.array([[1 + 1j], [1], [1j], [0], [0], [2], [1]])
@@ -256,12 +256,12 @@ def test_truth_of_complex_numbers() -> None:
 
 
 def test_softmax_of_real_scores_and_complex_values() -> None:
-    for scores, dense in ((r[0] * s[0], R[:, None, :1] * S[None, :, :1]), (r * s, R[:, None] * S[None])):
+    for scores, dense in ((r[..., 0] * s[..., 0], R[:, None, :1] * S[None, :, :1]), (r * s, R[:, None] * S[None])):
         weights = np.exp(dense)
         expected = (weights * Y[None]).sum(1) / weights.sum(1)
         agree(scores.sumsoftmaxweight(y, dim=1), expected, rtol=1e-12)
     with pytest.raises(DtypeError, match="complex numbers"):
-        x[0].sumsoftmaxweight(y, dim=1)
+        x[..., 0].sumsoftmaxweight(y, dim=1)
 
 
 def test_output_array_and_deferred_calls() -> None:
@@ -320,7 +320,9 @@ def test_scipy_takes_a_complex_operator() -> None:
     agree(np.sort(largest), np.linalg.eigvalsh(dense)[-3:], rtol=1e-8)
     general = linalg.eigs(linalg.aslinearoperator(K * (2 + 1j)), k=2, return_eigenvectors=False, v0=w)
     agree(np.sort(abs(general)), np.sort(abs(np.linalg.eigvals(dense * (2 + 1j))))[-2:], rtol=1e-8)
-    single = linalg.aslinearoperator(LazyTensor(points.astype("f4")[:, None]).sum(-1) * 1j * Vj(points.astype("f4"))[0])
+    single = linalg.aslinearoperator(
+        LazyTensor(points.astype("f4")[:, None]).sum(-1) * 1j * Vj(points.astype("f4"))[..., 0]
+    )
     assert single.dtype == np.complex64
     assert single.matvec(w.astype("c8")).dtype == np.complex64
     # a real operator on complex vectors
@@ -450,8 +452,8 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "x | y": lambda z: z | y,
     "x.minimum(y)": lambda z: minimum(z, r),
     "x.maximum(y)": lambda z: maximum(r, z),
-    "x.min()": lambda z: z.min(),
-    "x.argmax()": lambda z: z.argmax(),
+    "x.min()": lambda z: z.min(-1),
+    "x.argmax()": lambda z: z.argmax(-1),
     "x.clamp(": lambda z: z.clamp(0, 1),
     "x.relu()": lambda z: z.relu(),
     "x.sign()": lambda z: z.sign(),
@@ -459,14 +461,14 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "x.round(": lambda z: z.round(2),
     "x.mod(": lambda z: z % 2,
     "x.floordiv(": lambda z: z // 2,
-    "x.one_hot(": lambda z: z[0].one_hot(3),
-    "x.bspline(": lambda z: z.bspline(r[0], 0),
+    "x.one_hot(": lambda z: z[..., 0].one_hot(3),
+    "x.bspline(": lambda z: z.bspline(r[..., 0], 0),
     "x.weightedsqnorm(": lambda z: z.weightedsqnorm(r),
     "x.tan()": lambda z: z.tan(),
     "x.softplus()": lambda z: z.softplus(),
     "x.xlogx()": lambda z: z.xlogx(),
     "x.atan2(": lambda z: r.atan2(z),
-    "x.logical_and(": lambda z: z & r if hasattr(z, "__and__") else z.logical_and(r),
+    "x.logical_and(": lambda z: z.logical_and(r),
     "x.prod()": lambda z: z.prod(dim=1),
     "x.min(": lambda z: z.min(dim=1),
     "x.argmin()": lambda z: z.argmin(dim=1),
@@ -508,7 +510,7 @@ def test_every_other_method_is_refused_or_right() -> None:
 
 
 def test_python_does_not_take_it_for_a_number() -> None:
-    for function in (complex, float, bool, len, list, np.asarray):
+    for function in (complex, float, bool, len, list):
         with pytest.raises(PairfuseError):
             function(x)
 

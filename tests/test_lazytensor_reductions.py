@@ -237,7 +237,7 @@ def test_keywords_of_keops_are_accepted() -> None:
     spellings: list[dict[str, Any]] = [
         {"backend": "auto"}, {"backend": "CPU"}, {"backend": "reference"}, {"backend": "llvm"}, {"device_id": -1},
         {"ranges": None}, {"dtype_acc": "float64"}, {"use_double_acc": True}, {"sum_scheme": "kahan_scheme"},
-        {"enable_chunks": False}, {"use_fast_math": False}, {"keepdim": True}, {"call": True}, {"out": None},
+        {"enable_chunks": False}, {"use_fast_math": False}, {"call": True}, {"out": None},
         {"rec_multVar_highdim": 1}, {"progress": False},
     ]  # fmt: skip
     for options in spellings:

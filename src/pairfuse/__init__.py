@@ -7,15 +7,18 @@ Importing this package loads nothing heavier than NumPy; what compiles and what 
 """
 
 import importlib
+from typing import Any
 
 from .config import Config, config
 from .errors import (
     CompileError,
     ConvergenceWarning,
+    DenseSizeError,
     DtypeError,
     FormulaError,
     KeywordError,
     PairfuseError,
+    SelectionError,
     ShapeError,
     SolverError,
     SymbolicError,
@@ -40,14 +43,28 @@ def install_as_pykeops() -> None:
     importlib.import_module("pairfuse.dropin").install()
 
 
+OF_FACES = ("ComplexLazyTensor", "Genred", "LazyTensor", "Pm", "Vi", "Vj", "index_i", "index_j", "where")
+
+
+def __getattr__(name: str) -> Any:
+    if name in OF_FACES:  # an ImportError, because Python hides the text of an AttributeError behind its own
+        raise ImportError(
+            f"{name} has two faces: `from pairfuse.numpy import {name}` for NumPy arrays, "
+            f"`from pairfuse.torch import {name}` for torch tensors."
+        )
+    raise AttributeError(f"module 'pairfuse' has no attribute {name!r}")
+
+
 __all__ = [
     "CompileError",
     "Config",
     "ConvergenceWarning",
+    "DenseSizeError",
     "DtypeError",
     "FormulaError",
     "KeywordError",
     "PairfuseError",
+    "SelectionError",
     "ShapeError",
     "SolverError",
     "SymbolicError",

@@ -84,6 +84,7 @@ class Config:
     instructions  instruction set of the CPU backend: "auto", "avx512", "avx2" or "generic"
     accuracy      "strict": results as good as plain arithmetic in the type of the data; "fast": rules that round
                   differently and, on a GPU, products of 11 bits
+    dense_limit   bytes of the largest array that `K.dense()`, `np.asarray(K)` and `K[...]` make
     """
 
     backend: str = "auto"
@@ -95,6 +96,7 @@ class Config:
     progress: bool = False
     instructions: str = "auto"
     accuracy: str = "strict"
+    dense_limit: int = 2**32
 
     @classmethod
     def from_environment(cls, environment: dict[str, str] | None = None) -> Config:

@@ -19,6 +19,10 @@ class ShapeError(PairfuseError, ValueError):
     """Shapes, sizes, axes or vector lengths that do not fit together."""
 
 
+class SelectionError(ShapeError, IndexError):
+    """An index, a slice or a mask that selects nothing of a symbolic matrix."""
+
+
 class DtypeError(PairfuseError, ValueError, TypeError):
     """A data type that is not supported, or types that cannot be mixed."""
 
@@ -37,6 +41,10 @@ class SymbolicError(UnsupportedError, TypeError):
 
 class KeywordError(PairfuseError, TypeError):
     """A keyword argument that does not exist, or a wrong number of arguments."""
+
+
+class DenseSizeError(PairfuseError, MemoryError, ValueError):
+    """The entries of a symbolic matrix were asked for, and would take more memory than the limit allows."""
 
 
 class DeviceMemoryError(PairfuseError, MemoryError, RuntimeError):

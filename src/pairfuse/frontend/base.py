@@ -53,7 +53,6 @@ class Lazy:
     _space: Space
 
     # NumPy arrays on the left of an operator leave the operation to us.
-    __array_ufunc__ = None
     __array_priority__ = 1e6
 
     @classmethod
@@ -67,12 +66,16 @@ class Lazy:
         """Any operand as a symbolic tensor: numbers, lists and arrays are converted (variables.py)."""
         raise NotImplementedError
 
+    def _operand(self: L, name: str, value: Any) -> L:
+        """The other operand of an operation, a number, list or array; LazyTensor refuses what has two meanings."""
+        return self._lift(value)
+
     def _apply(self: L, name: str, *others: Any, params: Params = ()) -> L:
         """The operation of this name of the table on self and the others."""
         if not others and not self._space.is_complex:
             return self._make(node(name, (self._expr,), ((),), params), self._bindings, self._space)
         try:
-            operands = (self, *[x if isinstance(x, Lazy) else self._lift(x) for x in others])
+            operands = (self, *[x if isinstance(x, Lazy) else self._operand(name, x) for x in others])
             bindings, space, mappings = merge(operands) if len(operands[-1]._bindings) <= FEW else merge_long(operands)
             exprs = tuple([x._expr for x in operands])
             if space.is_complex:
@@ -88,8 +91,8 @@ class Lazy:
     def _apply_after(self: L, name: str, first: Any, *others: Any, params: Params = ()) -> L:
         """The operation whose first argument is another operand, such as 2 - x."""
         try:
-            lifted = first if isinstance(first, Lazy) else self._lift(first)
-        except PairfuseError as cause:
+            lifted = first if isinstance(first, Lazy) else self._operand(name, first)
+        except (Clash, PairfuseError) as cause:
             raise operation_error(name, (first, self, *others), params, cause) from None
         return lifted._apply(name, self, *others, params=params)  # type: ignore[return-value]
 

@@ -14,6 +14,7 @@ from ..errors import message
 from ..ir.expr import Expr
 from ..ir.reductions import REDUCTIONS
 from ..ir.text import to_text
+from . import shapes
 from .base import Bindings, Lazy, renumbered
 from .evaluate import dtype_of
 from .integers import as_real
@@ -22,6 +23,8 @@ from .ranges import read
 from .space import Symbol
 from .symbolic import CATEGORIES, bind, symbols_of
 
+# What takes keepdims: the reductions whose results have one number, or vector, for every row.
+REDUCED = frozenset((*REDUCTIONS, "mean", "var", "std", "any", "all"))
 AXES: dict[str, int | tuple[int, ...]] = {"i": 0, "j": 1, "ij": (0, 1)}
 
 
@@ -61,8 +64,18 @@ def _now(task: Task, operands: tuple[Lazy, ...], options: dict[str, Any]) -> Any
     if options.get("ranges") is not None:
         operands = _with_ranges(task, operands, options["ranges"])
     results = task.run(settings, *operands)
+    keep = shapes.asked(task.title, options)
+    if keep is not None:
+        _check_places(task, options)
+        results = shapes.shaped(results, task.over, keep)
     out = options.get("out")
     return results if out is None else deliver(task.title, results, out, space.library)
+
+
+def _check_places(task: Task, options: dict[str, Any]) -> None:
+    """Lists of K places, products and solutions have no axis that was reduced to 1."""
+    if task.opt_arg is not None or task.title not in REDUCED:
+        shapes.refuse(task.title, options)
 
 
 def _with_ranges(task: Task, operands: tuple[Lazy, ...], given: Any) -> tuple[Lazy, ...]:

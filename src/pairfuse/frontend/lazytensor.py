@@ -13,25 +13,24 @@ from typing import Any, TypeVar
 from .. import forks
 from ..config import config
 from ..dtypes import COMPLEX
-from ..errors import SymbolicError, message
-from ..ir.expr import Expr, const, leaf_of
+from ..errors import ShapeError, SymbolicError, message
+from ..ir.expr import OPS, Expr, const, leaf_of
 from ..ir.text import parse, to_text
 from ..runtime import arrays
-from . import options
-from .autograd.overrides import torch_function
+from . import options, protocols
 from .base import Binding, Bindings
 from .calculus import Calculus
 from .deferred import formula_text, known_data
 from .derivatives.value_and_grad import ValueAndGrad
+from .entries.matrix import Entries
 from .evaluate import computed_in, dtype_of
 from .integers import resolved
-from .linear import LinearOperator
 from .messages import describe
 from .methods import install
 from .ranges import as_given, set_on
 from .reduce import joined, of_pairs, over_of, problem_of
 from .reductions import record_of
-from .space import Space, Symbol
+from .space import Clash, Space, Symbol
 from .symbolic import CATEGORIES
 from .systems.solve import LinearSystems
 from .variables import factor, parts
@@ -39,7 +38,7 @@ from .variables import factor, parts
 T = TypeVar("T", bound="LazyTensor")
 
 
-class LazyTensor(LinearOperator, LinearSystems, Calculus, ValueAndGrad):
+class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
     """A symbolic tensor of shape (*batch, M, N, D): a formula in variables x_i, y_j and parameters.
 
     Operations only extend the formula; a reduction over i or j computes, without ever storing the M x N entries.
@@ -86,6 +85,13 @@ class LazyTensor(LinearOperator, LinearSystems, Calculus, ValueAndGrad):
         if kind is complex:
             return cls._make(*factor(value))
         return cls._make(*parts(value))
+
+    def _operand(self: T, name: str, value: Any) -> T:
+        lifted = self._lift(value)
+        count, flat = lifted._length, getattr(value, "ndim", 1) == 1
+        if 1 < count == self._space.nj and self._length == 1 and flat and OPS[name].elementwise:
+            raise TWO_MEANINGS  # NumPy would scale the columns, KeOps makes vectors
+        return lifted
 
     # -------------------------------------------------- attributes
     @property
@@ -227,15 +233,19 @@ class LazyTensor(LinearOperator, LinearSystems, Calculus, ValueAndGrad):
 
     __int__ = __index__ = __complex__ = __float__  # type: ignore[assignment]
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise self._not_dense(
-            "np.asarray(x)", "a formula is not an array, its entries are never stored", "reduce it, or K @ np.eye(N)."
-        )
+    # Functions of NumPy and torch on a formula, and their operators with an array on the left: see protocols.py.
+    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        return protocols.ufunc(function, method, inputs, keywords)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
+        return protocols.call("np", function.__name__, args, dict(keywords))
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """What torch calls for `tensor + x`: see autograd/overrides.py."""
-        return torch_function(func, args, kwargs)
+        return protocols.torch_function(func, args, kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(protocols.unknown_name(self, name))
 
     def _not_dense(self, call: str, why: str, hint: str) -> SymbolicError:
         return SymbolicError(message(f"{call}: {why}.", f"x: {describe(self)}", hint))
@@ -270,6 +280,13 @@ class LazyTensor(LinearOperator, LinearSystems, Calculus, ValueAndGrad):
         # Loaded on demand: it takes every stage of the compiler along.
         module = forks.load("pairfuse.runtime.explain")
         return module.explain(problem, source=source, machine_code=machine_code)
+
+
+TWO_MEANINGS = Clash(
+    ShapeError,
+    "an array of as many numbers as the matrix has columns has two meanings.",
+    "Vj(y[:, None]) is one number for each column; Pm(y) is a vector of parameters, the same for all pairs.",
+)
 
 
 def from_text(cls: type[T], text: str, bindings: Bindings, space: Space) -> T:

@@ -16,6 +16,7 @@ from ..errors import KeywordError, message
 from ..ir.expr import Op
 from ..ir.ops import TABLE
 from ..ir.ops_complex import ROWS as OF_PAIRS
+from . import logic
 from .base import Lazy, node
 
 L = TypeVar("L", bound="Operations")
@@ -27,7 +28,7 @@ INTERNAL = frozenset(
         *("to_real", "to_index", "shift", "pad", "repeat", "tile", "transpose", "extract", "elem", "elem_t"),
         *("sum", "sum_d"),
         *("min_d", "max_d", "argmin_d", "argmax_d", "pow", "powi", "round", "mod", "one_hot", "clamp"),
-        *("tensordot", "kron", "weightedsqnorm", "weightedsqdist", "bspline"),
+        *("where", "tensordot", "kron", "weightedsqnorm", "weightedsqdist", "bspline"),
         *OF_PAIRS,
     )
 )
@@ -119,15 +120,37 @@ class Operations(Lazy):
     def __abs__(self: L) -> L:
         return self._apply("abs")
 
+    # Between conditions these are logical, between whole numbers bit by bit: see logic.py.
     def __invert__(self: L) -> L:
-        return self._apply("logical_not")
+        return logic.inverted(self)
 
     def __or__(self: L, other: Any) -> L:
-        """x | y: the scalar product of two vectors of the same length."""
-        return self._apply("dot", other)
+        """x | y: whether one of two conditions holds; the scalar product of two vectors of the same length (KeOps)."""
+        return logic.connected("or", self, other)
 
     def __ror__(self: L, other: Any) -> L:
-        return self._apply_after("dot", other)
+        return logic.connected("or", other, self)
+
+    def __and__(self: L, other: Any) -> L:
+        """x & y: whether both conditions hold."""
+        return logic.connected("and", self, other)
+
+    def __rand__(self: L, other: Any) -> L:
+        return logic.connected("and", other, self)
+
+    def __xor__(self: L, other: Any) -> L:
+        """x ^ y: whether one of the conditions holds, and not the other."""
+        return logic.connected("xor", self, other)
+
+    def __rxor__(self: L, other: Any) -> L:
+        return logic.connected("xor", other, self)
+
+    def where(self: L, condition: Any, other: Any) -> L:
+        """x where the condition is true, else other, as in torch and pandas; `where(condition, x, y)` is the function.
+
+        Arguments: condition: a comparison, or truth values; other: a symbolic tensor, array or number.
+        """
+        return logic.chosen(self, condition, other)
 
     # Comparisons: 1 where true, 0 where false.
     def __lt__(self: L, other: Any) -> L:

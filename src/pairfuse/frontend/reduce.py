@@ -36,11 +36,19 @@ def over_of(x: Lazy, name: str, axis: int | None, dim: int | None, vector: bool 
     return letter
 
 
-def axes_of(x: Lazy, name: str, numbers: Any) -> str:
-    """The axes that several numbers mean, for the reductions that take them: the letters, in the order "ijd"."""
+def one_of(x: Lazy, name: str, axis: Any, dim: Any) -> Any:
+    """The axis or axes that were given under one of two names."""
+    if axis is None or dim is None or axis == dim:
+        return axis if dim is None else dim
+    text = f"{name}(axis={axis!r}, dim={dim!r}): two names for the same, give one."
+    raise ShapeError(message(text, f"x: {describe(x)}"))
+
+
+def axes_of(x: Lazy, name: str, numbers: Any, vector: bool) -> str:
+    """The axes that several numbers mean: the letters, in the order "ijd"; "d" where `vector` allows it."""
     letters = {_letter(x, n) for n in numbers}
-    if not letters or None in letters or len(letters) < len(numbers):
-        raise _no_axis(x, name, tuple(numbers), True)
+    if not letters or None in letters or len(letters) < len(numbers) or (VECTOR in letters and not vector):
+        raise _no_axis(x, name, tuple(numbers), vector)
     return "".join(a for a in ("i", "j", VECTOR) if a in letters)
 
 
@@ -60,8 +68,7 @@ def _no_axis(x: Lazy, name: str, number: Any, vector: bool) -> ShapeError:
     if vector:
         which += f", dim={batch + 2} or -1 over the components"
     if isinstance(number, (list, tuple)):
-        several = f"sum and mean take several axes, such as dim=({batch}, {batch + 1}); "
-        which = f"{several}{name} takes one: {which}" if name not in ("sum", "mean") else f"each axis once: {which}"
+        which = f"each axis once, such as dim=({batch}, {batch + 1}) for all pairs: {which}"
     problem = "which axis?" if number is None else f"cannot reduce over axis {number}."
     return ShapeError(message(f"{name}(): {problem}", f"x: {describe(x)}", f"{which}."))
 

@@ -16,16 +16,17 @@ from functools import partial
 from typing import Any
 
 from ..dtypes import PRECISIONS
-from ..errors import FormulaError, ShapeError, message, shown_number
+from ..errors import FormulaError, KeywordError, ShapeError, message, shown_number
 from ..ir.expr import LONGEST_VECTOR
 from ..ir.reductions import REDUCTIONS, Reduction
 from ..runtime import arrays
 from .base import Lazy
+from .both_axes import STEPS, list_step
 from .deferred import Task, perform
 from .evaluate import Settings, computed_in
 from .messages import describe, operand_facts
 from .ranges import divided, terms_per_row
-from .reduce import VECTOR, axes_of, over_of, reduce, scalar_formula
+from .reduce import VECTOR, axes_of, one_of, over_of, reduce, scalar_formula
 from .variables import parts
 from .vectors import Vectors
 
@@ -41,25 +42,32 @@ class Reductions(Vectors):
     def _reduce(
         self,
         name: str,
-        axis: Axis,
-        dim: Axis,
+        axis: Axes,
+        dim: Axes,
         options: dict[str, Any],
         vector: str | None = None,
         other: Lazy | None = None,
     ) -> Any:
         """One output of the record `name`; `vector` is the operation that does the same over the components."""
-        over = over_of(self, name, axis, dim, vector is not None)
+        number = one_of(self, name, axis, dim)
+        if isinstance(number, (tuple, list)):
+            inner = None if name.startswith("arg") else vector  # an index of indices has no meaning
+            return self._over_several(name, number, options, STEPS.get(name), inner, other)
+        over = over_of(self, name, number, None, vector is not None)
         if over == VECTOR:
             return self._apply(vector)  # type: ignore[arg-type]
         operands = (self,) if other is None else (self, other)
         return perform(Task(name, over, partial(_first, name, over)), operands, options)
 
-    def _reduce_all(self, name: str, axis: Axis, dim: Axis, options: dict[str, Any]) -> Any:
+    def _reduce_all(self, name: str, axis: Axes, dim: Axes, options: dict[str, Any]) -> Any:
         """All outputs of the record `name`."""
-        over = over_of(self, name, axis, dim)
+        number = one_of(self, name, axis, dim)
+        if isinstance(number, (tuple, list)):
+            return self._over_several(name, number, options, STEPS[name])
+        over = over_of(self, name, number, None)
         return perform(Task(name, over, partial(_all_outputs, name, over)), (self,), options)
 
-    def _reduce_K(self, name: str, K: Any, axis: Axis, dim: Axis, options: dict[str, Any], many: bool = False) -> Any:
+    def _reduce_K(self, name: str, K: Any, axis: Axes, dim: Axes, options: dict[str, Any], many: bool = False) -> Any:
         """The outputs of a record with K places, each of shape (..., K) or (..., K, D)."""
         if isinstance(K, bool) or not hasattr(K, "__index__") or K.__index__() < 1:
             raise ShapeError(message(f"{name}(K={K!r}): K is a whole number, at least 1.", f"x: {describe(self)}"))
@@ -67,12 +75,37 @@ class Reductions(Vectors):
         if places * self._expr.dim > LONGEST_VECTOR:
             text = f"{name}(K={shown_number(places)}): too many, K times the length of the vectors is 2**27 at most."
             raise ShapeError(message(text, f"x: {describe(self)}"))
-        over = over_of(self, name, axis, dim)
+        number = one_of(self, name, axis, dim)
+        if isinstance(number, (tuple, list)):
+            return self._over_several(name, number, options, list_step(name, places), opt_arg=places)
+        over = over_of(self, name, number, None)
         return perform(Task(name, over, partial(_places, name, over, places, many), places), (self,), options)
 
+    def _over_several(
+        self,
+        name: str,
+        numbers: Any,
+        options: dict[str, Any],
+        step: Callable[..., Any] | None,
+        vector: str | None = None,
+        other: Lazy | None = None,
+        opt_arg: int | None = None,
+    ) -> Any:
+        """A reduction over several axes: first over the components, then over one axis, or by `step` over all pairs."""
+        axes = axes_of(self, name, numbers, vector is not None)
+        x: Any = getattr(self, name)(-1) if VECTOR in axes else self
+        over = axes.replace(VECTOR, "")
+        if len(over) == 0:
+            return x
+        if len(over) == 1:
+            place = "ij".index(over) + len(self._space.batch)
+            given = ({} if opt_arg is None else {"K": opt_arg}) | ({} if other is None else {"weight": other})
+            return getattr(x, name.removesuffix("_weight"))(axis=place, **given, **options)
+        return perform(task(name, over, step, opt_arg), (x,) if other is None else (x, other), options)
+
     # -------------------------------------------------- sums
-    def sum(self, axis: Axes = -1, dim: Axes = None, **options: Any) -> Any:
-        """Sum over i, over j, or (the default) over the components, which gives a symbolic tensor of dimension 1.
+    def sum(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
+        """Sum over i, over j, or (dim=-1) over the components, which gives a symbolic tensor of dimension 1.
 
         Arguments: dim: an axis, or several: dim=(0, 1) sums over all pairs, in memory that does not depend on M and N.
 
@@ -89,24 +122,9 @@ class Reductions(Vectors):
             >>> ((x - y) ** 2).sum(dim=(0, 1))
             array([10., 10., 10.])
         """
-        if isinstance(number := axis if dim is None else dim, (tuple, list)):
-            return self._over_several("sum", number, options)
-        return self._reduce("sum", number, None, options, vector="sum")
+        return self._reduce("sum", axis, dim, options, vector="sum")
 
-    def _over_several(self, name: str, numbers: Any, options: dict[str, Any]) -> Any:
-        """Sum or mean over several axes: first over the components, then over one axis or over all pairs."""
-        axes = axes_of(self, name, numbers)
-        x: Any = getattr(self, name)(-1) if VECTOR in axes else self
-        over = axes.replace(VECTOR, "")
-        if len(over) < 2:
-            return getattr(x, name)("ij".index(over) + len(self._space.batch), **options) if over else x
-        return perform(
-            Task(name, over, partial(_over_pairs, name), record="sum", word=name if name != "sum" else ""),
-            (x,),
-            options,
-        )
-
-    def prod(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def prod(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """Product over i or j; 1 over nothing. Differentiable, also where terms vanish.
 
         It is infinite or 0 by its size only where the true product is: partial products may be of any size.
@@ -118,30 +136,59 @@ class Reductions(Vectors):
 
         Differentiable.
         """
-        if isinstance(number := axis if dim is None else dim, (tuple, list)):
-            return self._over_several("mean", number, options)
+        number = one_of(self, "mean", axis, dim)
+        if isinstance(number, (tuple, list)):
+            return self._over_several("mean", number, options, partial(_over_pairs, "mean"), "sum")
         over = over_of(self, "mean", number, None, vector=True)
         if over == VECTOR:
             return self._apply("sum") / self._length
-        return perform(Task("mean", over, partial(_mean, over), record="sum", word="mean"), (self,), options)
+        return perform(task("mean", over, partial(_mean, over)), (self,), options)
 
-    def var(self, axis: Axis = None, dim: Axis = None, ddof: float = 0, **options: Any) -> Any:
-        """Variance over i or j, in two passes: the mean, then the mean of the squared differences.
+    def var(
+        self,
+        axis: Axes = None,
+        dim: Axes = None,
+        ddof: float | None = None,
+        correction: float | None = None,
+        **options: Any,
+    ) -> Any:
+        """Variance over i, over j or over both, in two passes: the mean, then the mean of the squared differences.
 
-        Arguments: ddof: the sum of squares is divided by the number of terms minus ddof (0, as in NumPy; torch's
-        default is 1). Differentiable.
+        Arguments: ddof, or correction in torch's words: the sum of squares is divided by the number of terms minus it.
+        The default is that of the library of the data: 0 for NumPy arrays, 1 for torch tensors. Differentiable.
         """
-        over = over_of(self, "var", axis, dim)
-        return perform(Task("var", over, partial(_variance, over, ddof), record="sum", word="var"), (self,), options)
+        return self._spread("var", axis, dim, ddof, correction, options)
 
-    def std(self, axis: Axis = None, dim: Axis = None, ddof: float = 0, **options: Any) -> Any:
+    def std(
+        self,
+        axis: Axes = None,
+        dim: Axes = None,
+        ddof: float | None = None,
+        correction: float | None = None,
+        **options: Any,
+    ) -> Any:
         """Standard deviation: the square root of `var`."""
-        over = over_of(self, "std", axis, dim)
-        return perform(Task("std", over, partial(_deviation, over, ddof), record="sum", word="std"), (self,), options)
+        return self._spread("std", axis, dim, ddof, correction, options)
+
+    def _spread(
+        self, name: str, axis: Axes, dim: Axes, ddof: float | None, correction: float | None, options: dict[str, Any]
+    ) -> Any:
+        if ddof is not None and correction is not None and ddof != correction:
+            text = f"{name}(ddof={ddof!r}, correction={correction!r}): two names for the same, give one."
+            raise KeywordError(message(text))
+        less = ddof if correction is None else correction
+        if less is None:
+            less = 1 if self._space.library == arrays.TORCH else 0
+        run = _variance if name == "var" else _deviation
+        number = one_of(self, name, axis, dim)
+        if isinstance(number, (tuple, list)):
+            return self._over_several(name, number, options, partial(run, "ij", less))
+        over = over_of(self, name, number, None)
+        return perform(task(name, over, partial(run, over, less)), (self,), options)
 
     # -------------------------------------------------- log-sum-exp and softmax
     def logsumexp(
-        self, axis: Axis = None, dim: Axis = None, weight: Any = None, other: Any = None, **options: Any
+        self, axis: Axes = None, dim: Axes = None, weight: Any = None, other: Any = None, **options: Any
     ) -> Any:
         """log(sum(exp(F))) over i or j, without overflow, component by component; -inf over nothing.
 
@@ -155,7 +202,7 @@ class Reductions(Vectors):
             return self._reduce("logsumexp", axis, dim, options)
         return self._reduce("logsumexp_weight", axis, dim, options, other=self._as_weight(weight, "logsumexp"))
 
-    def sumsoftmaxweight(self, weight: Any, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def sumsoftmaxweight(self, weight: Any, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """sum(exp(F) * G) / sum(exp(F)) over i or j, without overflow: attention with scores F and values G.
 
         Arguments: weight: a symbolic tensor or array G of dimension E. Returns: array (*batch, M or N, E).
@@ -177,11 +224,11 @@ class Reductions(Vectors):
         return weight
 
     # -------------------------------------------------- extrema
-    def min(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
+    def min(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """Minimum over i, j or the components. NaN terms are passed over; +inf over nothing. Differentiable."""
         return self._reduce("min", axis, dim, options, vector="min_d")
 
-    def max(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
+    def max(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """Maximum over i, j or the components. NaN terms are passed over; -inf over nothing. Differentiable."""
         return self._reduce("max", axis, dim, options, vector="max_d")
 
@@ -193,72 +240,76 @@ class Reductions(Vectors):
         """The same as `max`."""
         return self.max(**options)
 
-    def argmin(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
+    def argmin(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """Index (int64) of the minimum, the first of equals, over i, j or the components; `min` has derivatives.
 
         NaN terms are passed over; the index is -1 where all terms over i or j are NaN.
         """
         return self._reduce("argmin", axis, dim, options, vector="argmin_d")
 
-    def argmax(self, axis: Axis = -1, dim: Axis = None, **options: Any) -> Any:
+    def argmax(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """Index (int64) of the maximum, the first of equals, over i, j or the components; `max` has derivatives.
 
         NaN terms are passed over; the index is -1 where all terms over i or j are NaN.
         """
         return self._reduce("argmax", axis, dim, options, vector="argmax_d")
 
-    def min_argmin(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def min_argmin(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """The pair (minimum, its index) over i or j, in one pass."""
         return self._reduce_all("min_argmin", axis, dim, options)
 
-    def max_argmax(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def max_argmax(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """The pair (maximum, its index) over i or j, in one pass."""
         return self._reduce_all("max_argmax", axis, dim, options)
 
-    def Kmin(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def Kmin(self, K: int, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """The K smallest terms over i or j, ascending: shape (*batch, M or N, K), and (..., K, D) for vectors.
 
         NaN terms are passed over. With fewer than K terms the rest is +inf. Differentiable.
         """
         return self._reduce_K("Kmin", K, axis, dim, options)
 
-    def argKmin(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def argKmin(self, K: int, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """Indices (int64) of the K smallest terms, in the order of `Kmin`, equal terms in the order of their index.
 
         NaN terms are passed over. With fewer than K terms the rest is -1: infinite terms have their own indices.
         """
         return self._reduce_K("argKmin", K, axis, dim, options)
 
-    def Kmin_argKmin(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def Kmin_argKmin(self, K: int, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """The pair (`Kmin`, `argKmin`), in one pass."""
         return self._reduce_K("Kmin_argKmin", K, axis, dim, options, many=True)
 
-    def Kmax(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def Kmax(self, K: int, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """The K largest terms over i or j, descending; see `Kmin`. With fewer than K terms the rest is -inf."""
         return self._reduce_K("Kmax", K, axis, dim, options)
 
-    def argKmax(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def argKmax(self, K: int, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """Indices (int64) of the K largest terms; see `argKmin`."""
         return self._reduce_K("argKmax", K, axis, dim, options)
 
-    def Kmax_argKmax(self, K: int, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def Kmax_argKmax(self, K: int, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """The pair (`Kmax`, `argKmax`), in one pass."""
         return self._reduce_K("Kmax_argKmax", K, axis, dim, options, many=True)
 
     # -------------------------------------------------- truth values
-    def count_nonzero(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def count_nonzero(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """The number (int64, exact) of terms that are not 0, over i or j: of comparisons, how many are true."""
         return self._reduce("count_nonzero", axis, dim, options)
 
-    def any(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def any(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """Whether one of the terms is not 0, over i or j; False over nothing."""
-        over = over_of(self, "any", axis, dim)
-        return perform(Task("any", over, partial(_any, over)), (self,), options)
+        return self._truth("any", axis, dim, options, _any)
 
-    def all(self, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def all(self, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         """Whether all terms are not 0, over i or j; True over nothing."""
-        over = over_of(self, "all", axis, dim)
-        return perform(Task("all", over, partial(_none, over)), (self._apply("logical_not"),), options)
+        return self._apply("logical_not")._truth("all", axis, dim, options, _none)
+
+    def _truth(self, name: str, axis: Axes, dim: Axes, options: dict[str, Any], judge: Callable[[Any], Any]) -> Any:
+        number = one_of(self, name, axis, dim)
+        several = isinstance(number, (tuple, list))
+        over = axes_of(self, name, number, False) if several else over_of(self, name, number, None)
+        return perform(task(name, over, partial(_judged, judge, over)), (self,), options)
 
     # -------------------------------------------------- by name
     def reduction(
@@ -307,6 +358,15 @@ def record_of(name: str) -> Reduction:
     raise FormulaError(message(f"reduction({name!r}): no such reduction.", hint=f"one of {', '.join(REDUCTIONS)}."))
 
 
+# What is reduced where the name is not that of a record, for the keywords that go by the record.
+RECORDS = dict.fromkeys(("mean", "var", "std"), "sum") | dict.fromkeys(("any", "all"), "count_nonzero")
+
+
+def task(name: str, over: str, run: Any, opt_arg: int | None = None) -> Task:
+    """The task of a reduction under its name."""
+    return Task(name, over, run, opt_arg, record=RECORDS.get(name, ""), word=name if name in RECORDS else "")
+
+
 # ---------------------------------------------------------------------- what the tasks do: (..., settings, operands)
 
 
@@ -327,12 +387,17 @@ def _places(name: str, over: str, K: int, many: bool, settings: Settings, x: Laz
     return outputs if many else outputs[0]
 
 
-def _any(over: str, settings: Settings, x: Lazy) -> Any:
-    return reduce(x, "count_nonzero", over, settings)[0] > 0
+def _any(count: Any) -> Any:
+    return count > 0
 
 
-def _none(over: str, settings: Settings, x: Lazy) -> Any:
-    return reduce(x, "count_nonzero", over, settings)[0] == 0
+def _none(count: Any) -> Any:
+    return count == 0
+
+
+def _judged(judge: Callable[[Any], Any], over: str, settings: Settings, x: Lazy) -> Any:
+    step = STEPS["count_nonzero"] if over == "ij" else partial(_first, "count_nonzero", over)
+    return judge(step(settings, x))
 
 
 def _mean(over: str, settings: Settings, x: Lazy) -> Any:
@@ -347,16 +412,20 @@ def _over_pairs(name: str, settings: Settings, x: Lazy) -> Any:
 
 def _centred(x: Reductions, over: str, centre: Any) -> Reductions:
     """x minus a result of its reduction over `over`: a variable of the kept axis, which takes its 1 back."""
+    if over == "ij":
+        return x - x._make(*parts(centre[..., None, None, :]))
     return x - x._make(*parts(centre[..., None, :] if over == "j" else centre[..., None, :, :]))
 
 
 def _variance(over: str, ddof: float, settings: Settings, x: Reductions) -> Any:
     """Two passes: sum(F^2) - n mean^2 would cancel."""
-    difference = _centred(x, over, _mean(over, settings, x))
+    both = over == "ij"
+    difference = _centred(x, over, _over_pairs("mean", settings, x) if both else _mean(over, settings, x))
     # of complex numbers, the squared modulus
     square = difference._apply("complex_sqabs" if difference._space.is_complex else "square")
     squares = reduce(square, "sum", over, settings)[0]
-    return divided(squares, terms_per_row(x._space, over) - ddof)
+    variance = divided(squares, terms_per_row(x._space, over) - ddof)
+    return variance[..., 0, :] if both else variance
 
 
 def _max_sumshiftexp(over: str, settings: Settings, x: Reductions, other: Lazy | None = None) -> Any:
@@ -376,7 +445,7 @@ def _twin(name: str) -> Callable[..., Any]:
     """The method under KeOps' second name, which never means the components: `sum_reduction(axis=1)`."""
     takes_place = name.startswith(("K", "argK")) or name == "sumsoftmaxweight"
 
-    def method(self: Any, *args: Any, axis: Axis = None, dim: Axis = None, **options: Any) -> Any:
+    def method(self: Any, *args: Any, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
         positional = 2 if takes_place else 1
         if len(args) >= positional and axis is None:
             args, axis = args[: positional - 1], args[positional - 1]

@@ -258,6 +258,32 @@ def root(x: Any) -> Any:
     return x.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
 
 
+def gathered(x: Any, index: Any) -> Any:
+    """The rows x[..., index[..., k, d], d] on the axis before the last; for negative numbers any row."""
+    index = index * (index >= 0)
+    if isinstance(x, np.ndarray):
+        return np.take_along_axis(x, index, axis=-2)
+    return sys.modules["torch"].take_along_dim(x, index, dim=-2)
+
+
+def chosen(condition: Any, x: Any, y: Any) -> Any:
+    """x where the condition is true, else y."""
+    return namespace(NUMPY if isinstance(condition, np.ndarray) else TORCH).where(condition, x, y)
+
+
+def logarithm(x: Any) -> Any:
+    """log(x), -inf at 0 without a warning."""
+    if isinstance(x, np.ndarray):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(x)
+    return x.log()
+
+
+def detached(x: Any) -> Any:
+    """The array without its derivatives."""
+    return x if isinstance(x, np.ndarray) else x.detach()
+
+
 def needs_gradient(x: Any) -> bool:
     """Whether torch follows the computations on this array."""
     return not isinstance(x, np.ndarray) and x.requires_grad

@@ -33,7 +33,7 @@ from ...ir.text import parse, to_text
 from ...lower.problem import Problem, Sizes
 from ...runtime import arrays
 from ...runtime import integers as whole_numbers
-from .. import base, calculus, evaluate, integers, lazytensor, messages, pairs, reduce, space
+from .. import base, calculus, evaluate, integers, lazytensor, messages, pairs, protocols, reduce, space
 from .. import ranges as ranges_module
 from ..base import Binding, Bindings, Mapping
 from ..derivatives import selected_terms
@@ -42,7 +42,6 @@ from ..strings import genred, language
 from ..systems import solve
 from . import function as autograd
 from . import operator as torch_operator
-from . import overrides as torch_function
 from . import with_slopes as fused
 from .operator import Call, from_key, to_key
 
@@ -68,7 +67,7 @@ FOLDED: tuple[Callable[..., Any], ...] = (
     evaluate.input_axes,
     integers.as_whole,
     integers.unseen,
-    torch_function.method_for,
+    protocols.name_of,
     torch_operator.to_key,
 )
 WORDS_OF_ERRORS = (message, messages.describe, messages.describe_value, messages.operation_error)

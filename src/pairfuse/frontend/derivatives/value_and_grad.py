@@ -155,7 +155,7 @@ def _over(x: Lazy, name: str, axis: Axes, dim: Axes) -> str:
     number = axis if dim is None else dim
     if name not in ("sum", "mean") or not isinstance(number, (tuple, list)):
         return over_of(x, name, number, None)  # type: ignore[arg-type]  # a tuple is refused there
-    letters = axes_of(x, name, number)
+    letters = axes_of(x, name, number, True)
     if VECTOR in letters:
         hint = "sum over the components first, K.sum(-1).value_and_grad(...)."
         raise ShapeError(message(f"{CALL}(dim={number}): reduces over i, j or both.", f"x: {describe(x)}", hint))
