@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 
 from pairfuse.errors import FormulaError, SymbolicError, message
 from pairfuse.frontend import lazytensor
-from pairfuse.frontend.lazytensor import LazyTensor as Base
 from pairfuse.frontend.public import OfComplexNumbers
 from pairfuse.frontend.symbolic import symbolic
 from pairfuse.ir.ops import lookup
 
 from .absent import NO_ENGINE, refusal
 from .deferred import Waiting, filled
+from .dialect import Dialect as Base
 
 T = TypeVar("T", bound="GenericLazyTensor")
 OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "|": "dot", "==": "eq", "!=": "ne", "<": "lt", "<=": "le"}

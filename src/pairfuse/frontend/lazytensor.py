@@ -105,12 +105,17 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
 
     @property
     def ndim(self) -> int:
-        """Length of the vectors, D (as in KeOps: not the number of axes, which is `dim()`); of complex ones, 2 D."""
-        return self._expr.dim
+        """Number of axes, the length of `shape`."""
+        return len(self._space.batch) + (2 if self._length == 1 else 3)
 
     def dim(self) -> int:
-        """Number of axes: that of the batch plus 3."""
-        return len(self._space.batch) + 3
+        """Number of axes, in torch's words."""
+        return self.ndim
+
+    @property
+    def D(self) -> int:
+        """Length of the vectors, also where it is 1 and `shape` leaves it out."""
+        return self._length
 
     @property
     def batchdims(self) -> tuple[int, ...] | None:
@@ -191,8 +196,7 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
 
     # -------------------------------------------------- what Python asks
     def __str__(self) -> str:
-        shape = (*self._space.sizes, self._length)
-        facts = [f"formula: {self.formula}", f"shape: {shape}", f"type: {self.dtype or 'that of the arrays'}"]
+        facts = [f"formula: {self.formula}", f"shape: {self.shape}", f"type: {self.dtype or 'that of the arrays'}"]
         if self._space.symbols:
             facts.insert(1, f"symbolic variables: {', '.join(map(str, self._space.symbols))}")
         batch = self.nbatchdims
@@ -204,8 +208,7 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
         text = text if len(text) <= 80 else text[:77] + "..."
         batch = self.nbatchdims
         dtype = self.dtype or "any type"
-        shape = (*self._space.sizes, self._length)
-        return f"LazyTensor({text}, shape={shape}, {dtype}; reduce with dim={batch} (i) or dim={batch + 1} (j))"
+        return f"LazyTensor({text}, shape={self.shape}, {dtype}; reduce with dim={batch} (i) or dim={batch + 1} (j))"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As text, because pickle follows nodes recursively, and formulas may be deep.

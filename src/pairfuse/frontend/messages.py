@@ -58,7 +58,8 @@ def describe(operand: Any) -> str:
     if what is None:
         axes = " and ".join(sorted(expr.axes))
         what = f"formula of {axes}" if axes else "constant" if expr.is_const() else "formula of parameters"
-    facts = [what, f"shape {(*space.sizes, operand._length)}"]
+    length = operand._length
+    facts = [what, f"shape {space.sizes if length == 1 else (*space.sizes, length)}"]
     if space.is_complex:
         facts.append(COMPLEX.get(space.dtype, "complex"))
     elif space.dtype:
