@@ -342,7 +342,7 @@ def test_graphs_of_make_fx_with_sizes_that_vary() -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda f: f, lambda f: torch.compile(f, backend=BACKEND, fullgraph=True)])
-def test_under_autocast_16_bits_are_computed_in_32(wrap: Callable[[Any], Any]) -> None:
+def test_in_single_16_bits_are_computed_in_32(wrap: Callable[[Any], Any]) -> None:
     """As torch.cdist, sums and exponentials do on a GPU: what comes in 16 bits is converted, the result has 32."""
     linear = torch.nn.Linear(3, 2)
     x, y = points(5, 3, dtype=torch.float32), points(7, 2, dtype=torch.float32)

@@ -88,6 +88,8 @@ class LinearOperator(Reductions, ComplexNumbers):
 def _product(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]) -> Any:
     """sum over the axis `over` of K_ij v, with v a vector or a matrix of that many rows."""
     kind = arrays.library(v)
+    if kind is None and not isinstance(v, Lazy) and (rows := column(v)) is not None:
+        v, kind = rows, arrays.NUMPY
     if kind is None:
         hint = "(K * x).sum(dim=...) multiplies by a symbolic tensor." if isinstance(v, Lazy) else "pass an array."
         error = FormulaError if isinstance(v, Lazy) else DtypeError
@@ -110,6 +112,14 @@ def _product(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]
     return perform(Task(call, over, partial(_summed, over, v.ndim == 1), record="sum"), (terms,), options)
 
 
+def column(v: Any) -> Any:
+    """A list of numbers as an array (N,), and what else is nearly an array; None for anything else."""
+    if isinstance(v, (list, tuple)) and v and all(isinstance(n, (int, float, complex)) for n in v):
+        return np.array(v)
+    array = arrays.nearly(v)
+    return array[:, 0] if array is not None and array.shape[-1:] == (1,) and np.ndim(v) == 1 else array
+
+
 def _summed(over: str, flat: bool, settings: Settings, terms: Lazy) -> Any:
     """The product from its terms; `flat`: a vector, because the right-hand side was one."""
     result = reduce(terms, "sum", over, settings)[0]
@@ -118,7 +128,7 @@ def _summed(over: str, flat: bool, settings: Settings, terms: Lazy) -> Any:
 
 def rows_of(matrix: Lazy, rows: Any, axis: str, kind: str) -> Lazy:
     """The array (*batch, rows, E) as a variable of this axis."""
-    rows = arrays.under_autocast(rows, kind)
+    rows = arrays.in_single(rows, kind)
     numbers = arrays.is_complex(rows, kind)
     dtype: str | None = arrays.number_type(rows.real if numbers else rows, kind)
     rows = arrays.plain(rows, kind)

@@ -60,7 +60,11 @@ def chosen(x: Any, condition: Any, other: Any) -> Any:
 def is_condition(value: Any) -> bool:
     """A comparison, or truth values."""
     if isinstance(value, Lazy):
-        return value._expr.kind == "bool"
+        return value._expr.kind == "bool" or (value.axis_letter is not None and _is_mask(value._bindings[-1].data))
+    return _is_mask(value)
+
+
+def _is_mask(value: Any) -> bool:
     if arrays.library(value) is not None:
         return str(value.dtype).removeprefix("torch.") == "bool"
     return isinstance(value, (bool, np.bool_))

@@ -121,7 +121,7 @@ def _argument(place: str, symbol: Symbol, value: Any) -> Argument:
     if kind is None:
         return _numbers(place, symbol, value)
     try:
-        value = arrays.under_autocast(value, kind)
+        value = arrays.in_single(value, kind)
         dtype: str | None = arrays.number_type(value, kind)
         data = arrays.plain(value, kind)
     except PairfuseError as cause:

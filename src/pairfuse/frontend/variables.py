@@ -45,7 +45,7 @@ def parts(x: Any, axis: int | None = None) -> Parts:
         return _from_array(x, AXES[axis], kind)
     if isinstance(x, Lazy):
         return x._expr, x._bindings, x._space
-    if isinstance(x, tuple) and len(x) == 3 and x[2] in (0, 1, 2):
+    if isinstance(x, tuple) and len(x) == 3 and isinstance(x[2], int) and x[2] in (0, 1, 2):
         if axis is not None:
             text = f"LazyTensor({x!r}, axis={axis}): the category of a symbolic variable is the third number."
             raise ShapeError(message(text, hint="leave the axis out."))
@@ -60,6 +60,9 @@ def parts(x: Any, axis: int | None = None) -> Parts:
         if all(isinstance(v, Integral) for v in x) and max(map(abs, x)) > HELD_BY_FLOAT32:
             return variable_of_integers("p", len(x)), (Binding(tuple(map(int, x)), "p"),), EMPTY
         return _from_numbers(tuple(float(v) for v in x))
+    array = arrays.nearly(x)
+    if array is not None:
+        return _from_array(array, AXES[axis], arrays.NUMPY)
     numbers: list[Any] = x if isinstance(x, list) else [x]
     if numbers and all(isinstance(v, (Complex, np.bool_)) for v in numbers):
         _parameter_only(x, axis)
@@ -91,7 +94,7 @@ def factor(value: complex) -> Parts:
 
 
 def _from_array(x: Any, axis: str | None, kind: str) -> Parts:
-    x = arrays.under_autocast(x, kind)
+    x = arrays.in_single(x, kind)
     numbers = arrays.is_complex(x, kind)
     # The type of complex numbers is that of their parts.
     dtype: str | None = arrays.number_type(x.real if numbers else x, kind)
@@ -214,6 +217,6 @@ def _refusal(x: Any) -> DtypeError:
         message(
             f"LazyTensor(x): a {type(x).__name__} cannot take part in a formula.",
             shown,
-            "accepted: numbers, lists of numbers, NumPy arrays, torch tensors.",
+            "accepted: numbers, lists of numbers, NumPy arrays, torch tensors, and what NumPy takes for an array.",
         )
     )

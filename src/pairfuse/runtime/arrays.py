@@ -38,6 +38,36 @@ def library(x: Any) -> str | None:
     return TORCH if tensor is not None and isinstance(x, tensor) else None
 
 
+def nearly(x: Any) -> np.ndarray | None:
+    """What is nearly an array as one: nested lists, columns and tables of pandas and polars, whatever offers
+    `__array__` or DLPack on the CPU. Memory is shared where the object allows it; None for anything else.
+
+    Raises DtypeError: lists of different lengths, Python objects, memory on another device.
+    """
+    if isinstance(x, (list, tuple)):
+        if not x or not all(isinstance(row, (list, tuple, np.ndarray)) for row in x):
+            return None
+        try:
+            array = np.array(x)
+        except ValueError:
+            hint = "rows of a variable have one length; pad them, or make an array of each."
+            raise DtypeError(message("LazyTensor(x): the lists in x have different lengths.", hint=hint)) from None
+    elif callable(getattr(x, "__array__", None)) and not isinstance(x, np.generic):
+        array = np.asarray(x)
+    elif callable(getattr(x, "__dlpack__", None)):
+        device = x.__dlpack_device__()
+        if int(device[0]) != 1:
+            text = f"LazyTensor(x): a {type(x).__name__} on a device, {tuple(map(int, device))} in DLPack's words."
+            raise UnsupportedError(message(text, hint="torch.from_dlpack(x) is a tensor that shares its memory."))
+        array = np.from_dlpack(x)
+    else:
+        return None
+    if array.dtype.kind == "O":
+        text = f"LazyTensor(x): the {type(x).__name__} holds Python objects."
+        raise DtypeError(message(text, f"dtype: {getattr(x, 'dtype', 'object')}", "convert it: x.astype(float)."))
+    return array[:, None] if array.ndim == 1 else array
+
+
 def number_type(x: Any, kind: str) -> str:
     """ "float32", "float64", on a GPU also "float16" and "bfloat16"; INTEGER for integers and truth values.
 
@@ -56,7 +86,7 @@ def _number_type(dtype: Any, kind: str, on_gpu: bool) -> str:
     raise DtypeError(
         message(
             f"LazyTensor(x): arrays of {name} are not supported.",
-            f"supported: float32 and float64{', float16 and bfloat16' if on_gpu else ''}; "
+            "supported: float32 and float64; float16 and bfloat16, computed in float32; "
             "integers and truth values, which become floating-point numbers",
             _remedy(name, kind),
         )
@@ -74,10 +104,19 @@ def _remedy(name: str, kind: str) -> str:
     return "convert the array, " + ("x.astype(np.float32)." if kind == NUMPY else "x.float().")
 
 
-def under_autocast(x: Any, kind: str) -> Any:
-    """The array, or a tensor of 16 bits as float32 under torch.autocast, as for torch's own sums and distances."""
-    if kind == NUMPY or x.dtype.itemsize != 2 or not x.is_floating_point():
+def in_single(x: Any, kind: str) -> Any:
+    """The array, or float32 numbers where it has 16 bits: on the CPU always, on a GPU under torch.autocast.
+
+    A kernel of the CPU computes in float32, and so do torch's own sums and distances under autocast.
+    """
+    if x.dtype.itemsize != 2:
         return x
+    if kind == NUMPY:
+        return once(x, lambda a: a.astype(np.float32)) if x.dtype.name in STORED else x
+    if not x.is_floating_point():
+        return x
+    if x.is_cpu:
+        return once(x, lambda t: t.float())
     return once(x, lambda t: t.float()) if sys.modules["torch"].is_autocast_enabled(x.device.type) else x
 
 
