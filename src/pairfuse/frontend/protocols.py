@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from ..errors import KeywordError, SymbolicError, message
+from ..errors import KeywordError, PairfuseError, SymbolicError, message
 from .base import Lazy
 from .messages import describe
 
@@ -69,7 +69,6 @@ METHODS = {
     "clip": "clamp",
     "amin": "min",
     "amax": "max",
-    "norm": "norm",
     "transpose": "t",
 }
 SAME = frozenset(
@@ -92,6 +91,7 @@ INSTEAD = {
     "einsum": "write the formula; the reduction over i or j is a sum.",
     "rint": "x.round() rounds halves away from zero.",
     "round": "x.round() rounds halves away from zero.",
+    "norm": "x.norm2() is the Euclidean norm of the vectors, (x ** 2).sum((0, 1)) ** 0.5 that of a matrix.",
     "fmod": "x.mod(y) is the remainder with the sign of y.",
 }
 
@@ -154,7 +154,13 @@ def call(library: str, name: str, args: Sequence[Any], keywords: dict[str, Any])
         if len(args) == 2 and isinstance(args[1], Lazy):
             return getattr(args[0], f"{name}imum")(args[1])
         return getattr(args[0], f"{name}_arg{name}")(*args[1:], **keywords)  # the pair, as torch gives it
-    return found(*args[1:], **keywords)
+    try:
+        return found(*args[1:], **keywords)
+    except TypeError as cause:
+        if isinstance(cause, PairfuseError):
+            raise
+        hint = f"x.{method}(...) has the arguments of its documentation."
+        raise KeywordError(message(f"{shown}: {cause}.", f"x: {describe(args[0])}", hint)) from None
 
 
 def _where(shown: str, args: Sequence[Any], keywords: dict[str, Any]) -> Any:
