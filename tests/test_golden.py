@@ -57,8 +57,8 @@ kernel argKmin over i, float64
   row       [0:3] = x1_j[3]
   column    [0:3] = x0_i[3]
   pair      F0[1] = t0 = column[0:3] - row[0:3]; where(i == j, inf, sqrt(sum_d(t0 * t0, group=3)))
-  state     best[2] = inf (real)
-  state     index[2] = 0 (index)
+  state     best[2] = nan (real)
+  state     index[2] = -1 (index)
 """,
     "weighted logsumexp": """
 kernel logsumexp_weight over j, float32

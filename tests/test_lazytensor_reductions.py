@@ -115,7 +115,7 @@ def test_K_extrema(which: str, K: int) -> None:
             order = np.argsort(sign * columns, axis=-2, kind="stable")[:, :K]
             values = np.take_along_axis(columns, order, axis=-2)
             missing = [(0, 0), (0, K - order.shape[1]), (0, 0)]
-            order = np.pad(order, missing)
+            order = np.pad(order, missing, constant_values=-1)
             values = np.pad(values, missing, constant_values=sign * np.inf)
             if dense.shape[-1] == 1:
                 order, values = order[..., 0], values[..., 0]

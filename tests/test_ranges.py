@@ -200,7 +200,7 @@ def test_indices_are_those_of_the_arrays(over: str, backend: str) -> None:
         best, place = run(Case(p, (a, b), Sizes(m, n, (), mask.ranges)), backend)
         axis = 1 if over == "j" else 0
         assert (best[:, 0] == dense.min(axis)).all()
-        assert (place[:, 0] == np.where(np.isinf(dense.min(axis)), 0, dense.argmin(axis))).all()
+        assert (place[:, 0] == np.where(np.isinf(dense.min(axis)), -1, dense.argmin(axis))).all()
         total = problem("sum", formula, over=over, dtype="float64")
         (s,) = run(Case(total, (a, b), Sizes(m, n, (), mask.ranges)), backend)
         assert (s[:, 0] == np.where(mask.dense, values, 0).sum(axis)).all(), "whole numbers add up exactly"
@@ -252,7 +252,7 @@ def test_sums_over_both_axes(dtype: str, batch: str, backend: str, monkeypatch: 
 @pytest.mark.parametrize("backend", BOTH)
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_takes_part(name: str, backend: str) -> None:
-    """No block, blocks that visit nothing, blocks without rows: as over an empty axis, and index 0."""
+    """No block, blocks that visit nothing, blocks without rows: as over an empty axis, and index -1."""
     rng = seeded(name)
     none, columns = np.zeros((0, 2), int), np.array([[0, 3], [4, 4]])
     for mask in (

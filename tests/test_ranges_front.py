@@ -199,14 +199,14 @@ def test_truth_values() -> None:
 
 
 def test_rows_without_columns() -> None:
-    """As over an empty axis; an index is 0."""
+    """As over an empty axis; an index is -1."""
     K = kernel()
     K.ranges = ([[0, 10]], [1], [[5, 6]], [[5, 6]], [1], [[0, 10]])
     assert (K.sum(dim=1)[10:] == 0).all()
     assert (K.logsumexp(dim=1)[10:] == -np.inf).all()
     assert (K.min(dim=1)[10:] == np.inf).all()
-    assert (K.argmax(dim=1) == np.where(np.arange(M) < 10, 5, 0)[:, None]).all()
-    assert (K.argKmin(2, dim=1)[10:] == 0).all()
+    assert (K.argmax(dim=1) == np.where(np.arange(M) < 10, 5, -1)[:, None]).all()
+    assert (K.argKmin(2, dim=1)[10:] == -1).all()
     assert np.isnan(K.sumsoftmaxweight(pn.Vj(B), dim=1)[10:]).all()
 
 

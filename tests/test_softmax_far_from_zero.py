@@ -75,7 +75,7 @@ def compare(name: str, offset: float, over: int, backend: str) -> None:
     found = derivatives(ours(name, over, backend), s, v, along)
     right = derivatives(dense(name), s.double(), v.double(), along.double())
     for g, e in zip(found, right, strict=True):
-        torch.testing.assert_close(g.double(), e, rtol=0, atol=1e-6 * max(1.0, float(e.abs().max())))
+        torch.testing.assert_close(g.double(), e, rtol=0, atol=1e-6 * max(1.0, float(e.detach().abs().max())))
 
 
 # ---------------------------------------------------------------------- examples
@@ -124,7 +124,7 @@ def test_all_offsets_axes_and_backends(name: str, offset: float, over: int, back
 def test_value_and_slopes_in_one_pass() -> None:
     """The derivative with respect to the axis that stays, without torch and with it, and the one beside it."""
     rng = np.random.default_rng(0)
-    x, y = rng.uniform(1000, 1001, (6, 1)), rng.uniform(1000, 1001, (9, 1))
+    x, y = rng.uniform(1000, 1001, (6, 1)), rng.uniform(1000, 1000.003, (9, 1))
     x, y = (a.astype(np.float32) for a in (x, y))
     scores = (x.astype(np.float64) * y.T).astype(np.float32).astype(np.float64)  # the product as the kernel rounds it
     p = np.exp(scores - scores.max(1, keepdims=True))
@@ -139,23 +139,16 @@ def test_value_and_slopes_in_one_pass() -> None:
         np.testing.assert_allclose(g[1], right[1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["logsumexp", "softmax"])
-def test_rows_of_minus_infinity_stay_as_they_are(name: str) -> None:
+def test_rows_of_minus_infinity_stay_as_they_are() -> None:
     """Derivative 0 of the first and of the second order for a log-sum-exp; a softmax of nothing is NaN."""
-    s = torch.tensor([[[-torch.inf, -torch.inf], [-torch.inf, 1.0]]]).requires_grad_()
-
-    def value(s: torch.Tensor) -> torch.Tensor:
-        scores = LazyTensor(s[0][:, :, None])
-        if name == "logsumexp":
-            return scores.logsumexp(dim=1)
-        return scores.sumsoftmaxweight(LazyTensor(torch.tensor([1.0, 2.0])[None, :, None]), dim=1)
-
-    assert value(s)[1].item() == (1.0 if name == "logsumexp" else 2.0)
-    if name == "logsumexp":
-        y = torch.tensor([1.0, 1.0], requires_grad=True)
-        x = torch.tensor([-torch.inf, 2.0])
-        f = LazyTensor(x[:, None, None]) + LazyTensor(y[None, :, None])
-        (first,) = torch.autograd.grad(f.logsumexp(dim=1).sum(), y, create_graph=True)
-        (second,) = torch.autograd.grad(first[0], y)
-        assert first.tolist() == [0.5, 0.5]
-        assert second.tolist() == [0.25, -0.25]
+    x, y = torch.tensor([-torch.inf, 2.0]), torch.tensor([1.0, 1.0], requires_grad=True)
+    f = LazyTensor(x[:, None, None]) + LazyTensor(y[None, :, None])
+    value = f.logsumexp(dim=1)
+    assert value[0].detach().item() == -torch.inf
+    (first,) = torch.autograd.grad(value.sum(), y, create_graph=True)
+    (second,) = torch.autograd.grad(first[0], y)
+    assert first.tolist() == [0.5, 0.5]
+    assert second.tolist() == [0.25, -0.25]
+    soft = f.sumsoftmaxweight(LazyTensor(y[None, :, None]), dim=1)
+    assert soft[0].isnan().all()
+    assert soft[1].detach().item() == 1.0

@@ -68,13 +68,19 @@ def _shifted(f: Any) -> tuple[Any, Any]:
 def _lse_ref(f: Any, g: Any = None) -> tuple[Any, ...]:
     m, e = _shifted(f)
     total = (e if g is None else e * g).sum(-2)
-    return m[..., 0, :] + np.log(total), m[..., 0, :], total
+    return m[..., 0, :] + np.log(total), _near(m[..., 0, :], total), total
 
 
 def _softmax_ref(f: Any, g: Any) -> tuple[Any, ...]:
     m, e = _shifted(f)
     total = e.sum(-2)
-    return (e * g).sum(-2) / total, m[..., 0, :] + np.log(total), m[..., 0, :], total
+    return (e * g).sum(-2) / total, m[..., 0, :] + np.log(total), _near(m[..., 0, :], total), total
+
+
+def _near(m: Any, total: Any) -> Any:
+    """The maximum; over nothing, the start value of float32, which is finite in all types."""
+    nothing = (m == -np.finfo(m.dtype).max) & (total == 0).all(-1, keepdims=True)
+    return np.where(nothing, -float(np.finfo(np.float32).max), m)
 
 
 def _probability(f: Expr, m: Expr, total: Expr) -> Expr:
