@@ -182,6 +182,7 @@ def test_integers_at_the_end_of_64_bits() -> None:
     product = Genred("18446744073709551616 * x + 0 * y", ["x = Vi(1)", "y = Vj(1)"], "Sum", axis=1)(x + 1, x)
     assert product.ravel().tolist() == [3 * 2.0**64] * 3
     assert (index_j(5) ** 5).sum(dim=1).item() == 1300
+    assert (index_j(6000) ** 5 == 5999**5).sum(dim=1).item() == 1  # just below: the next power of two would leave them
     with pytest.raises(FormulaError, match="leave 64 bits"):
         (index_j(10_000) ** 5 == index_i(3)).sum(dim=1)
     i, j = pair(HASHES, HASHES)
