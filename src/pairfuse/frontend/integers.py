@@ -26,8 +26,10 @@ def resolved(problem: Problem, bindings: Bindings, space: Space) -> tuple[Proble
     """
     if not concerned(problem):
         return problem, bindings, space
-    data = tuple([_whole(b.data) for b in bindings])
     sizes = (1 if space.ni is None else space.ni, 1 if space.nj is None else space.nj)
+    if not (type(sizes[0]) is type(sizes[1]) is int):  # sizes with which torch traces
+        return *traced(problem, bindings), space
+    data = tuple([_whole(b.data) for b in bindings])
     found = resolve(problem, data, sizes, space.dtype is not None)
     if found.rounded is not None:
         raise _rounded(found.problem, bindings[found.rounded].data, data[found.rounded])

@@ -77,7 +77,8 @@ def resolve(problem: Problem, data: tuple[Whole | None, ...], sizes: tuple[int, 
     of real numbers say the type of the result. Otherwise float32 becomes float64 where it would round an integer.
     Raises: FormulaError where integers are compared that leave 64 bits.
     """
-    found = _resolved(problem, tuple(None if d is None else _rough(d) for d in data), tuple(map(_power, sizes)))
+    rough = tuple(None if d is None else _rough(d) for d in data)
+    found = _resolved(problem, rough, (_power(sizes[0]), _power(sizes[1])), final=False)
     if not found.simple:
         found = _resolved(problem, data, sizes)
     if (found.rounds or found.rounded is not None) and not pinned and problem.dtype == "float32":
@@ -110,7 +111,10 @@ def _rough(d: Whole) -> Whole:
 
 
 @lru_cache(maxsize=2048)
-def _resolved(problem: Problem, data: tuple[Whole | None, ...], sizes: tuple[int, int] | None) -> Resolved:
+def _resolved(
+    problem: Problem, data: tuple[Whole | None, ...], sizes: tuple[int, int] | None, final: bool = True
+) -> Resolved:
+    """The problem on real inputs; unless `final`, only if it is simple."""
     formulas = expand(problem.formulas)
     held = 1 << HELD[problem.dtype]
     variables = {n: data[leaf_of(n).param("slot")] for n in toposort(*formulas) if _is_variable(n)}
@@ -127,6 +131,8 @@ def _resolved(problem: Problem, data: tuple[Whole | None, ...], sizes: tuple[int
         return Resolved(_with(problem, new), (0,) * len(digits))
     if not variables and not beyond:
         return Resolved(problem, digits)
+    if not final:
+        return Resolved(problem, digits, simple=False)
     lost, rounds = _conversions(formulas, ranges, variables, held)
     writer = _Integers(problem, variables, digits, {n: ranges[n] for n in beyond})
     new = writer(formulas if beyond else problem.formulas)
@@ -188,7 +194,8 @@ def _conversions(
     for n in toposort(*formulas):
         if n.name != "to_real" or n.args[0].kind != "index" or not _beyond(*ranges[n.args[0]], held + 1):
             continue
-        rounds = rounds or _depends(n, variables)
+        below = [variables[v] for v in toposort(n) if v in variables]
+        rounds = rounds or (bool(below) and not any(d and d.bits for d in below))
         for v in _chosen(n.args[0]):
             d = variables.get(v)
             if d is not None and not d.bits and _beyond(d.low, d.high, held + 1):
@@ -235,12 +242,12 @@ class _Integers:
         if not args:
             return const(float(node.param("value")), "real") if node in self.beyond else node
         if node.name == "to_real":
-            parts = self.parts.get(args[0], ())
-            return parts[0] if len(parts) == 1 else as_kind(args[0], "real")
+            parts = self.parts.get(args[0])
+            return parts[0] if parts and len(parts) == 1 else as_kind(args[0], "real")
         if node.name in COMPARISONS or node.name == "floordiv":
             self._check(node)
             if node.name in COMPARISONS:
-                x, y = (self._parts(a) for a in args)
+                x, y = self._parts(args[0]), self._parts(args[1])
                 if x and len(x) == len(y):
                     return _compared(node.name, x, y)
         elif node in self.beyond:
@@ -286,7 +293,7 @@ class _Integers:
 def _compared(name: str, a: tuple[Expr, ...], b: tuple[Expr, ...]) -> Expr:
     """A comparison of two integers in digits, upper ones first: the first that differs decides."""
     if name == "ne":
-        return ~_compared("eq", a, b) if len(a) > 1 else call("ne", a[0], b[0])
+        return ~_compared("eq", a, b)
     result = call(name, a[-1], b[-1])
     strict = {"le": "lt", "ge": "gt"}.get(name, name)
     for x, y in zip(reversed(a[:-1]), reversed(b[:-1]), strict=True):
