@@ -45,7 +45,7 @@ def kept_vectors(roots: Sequence[Expr]) -> list[Expr]:
     for node in reversed(order):
         if node.name in LEAVES or not node.args:
             continue
-        found = {ONCE: 1.0} if node.dim == 1 else sites[node]
+        found: Sites = {ONCE: 1.0} if node.dim == 1 else sites[node]
         nested = folded[node] and any(map(_in_fold, found))
         if (
             node.dim > 1
