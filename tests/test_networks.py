@@ -24,8 +24,8 @@ from pairfuse.transform.autodiff import jvp, vjp
 from pairfuse.transform.expand import expand
 from pairfuse.transform.simplify import simplify
 
-QUICK = settings(max_examples=60)
-LARGE = settings(max_examples=1000)
+QUICK = settings(max_examples=30)
+LARGE = settings(max_examples=500)
 STAGES = ("parameter", "row", "column", "pair")
 
 
@@ -89,8 +89,8 @@ def test_kept_vectors_of_long_lists() -> None:
     f = call(
         "tanh", call("matvecmult", input_(2, "p", 35 * 6), call("tanh", call("matvecmult", input_(3, "j", 30), x - y)))
     )
-    for reduction, params in (("max_argmax", {}), ("logsumexp", {}), ("Kmin", {"K": 2})):
-        check(draw_case(np.random.default_rng(0), problem(reduction, f, **params), 37, 29), informative=0.0)
+    for p in (problem("max_argmax", f), problem("logsumexp", f), problem("Kmin", f, K=2)):
+        check(draw_case(np.random.default_rng(0), p, 37, 29), informative=0.0)
 
 
 def test_long_vectors() -> None:
@@ -139,20 +139,20 @@ def operations(p: Problem, few_rows: bool = False) -> tuple[int, int]:
 @pytest.mark.parametrize("axis", ["p", "i", "j"])
 @pytest.mark.parametrize("few_rows", [False, True])
 def test_operations_grow_as_those_of_the_network(axis: str, few_rows: bool) -> None:
-    """Twice the units: four times the operations at most, in all derivatives, and text of the same length."""
+    """Twice the units: four times the operations at most, in all derivatives, and text that does not grow."""
     counts = {h: {name: operations(p, few_rows) for name, p in forms(h, axis).items()} for h in (8, 16, 32, 64)}
     for name in counts[8]:
         for h in (16, 32, 64):
             assert counts[h][name][0] < 4.1 * counts[h // 2][name][0], name
-        assert counts[64][name][1] == counts[16][name][1] < 8000, name
+        assert counts[64][name][1] <= counts[16][name][1] < 6000, name
 
 
 def test_derivatives_take_a_few_times_as_long_as_values() -> None:
     counts = {name: operations(p)[0] for name, p in forms(32, "p").items()}
     assert counts["gradient of points"] < 3 * counts["value"]
-    assert counts["gradient of weights"] < 4 * counts["value"]
-    assert counts["second of points"] < 8 * counts["value"]
-    assert counts["second of weights"] < 8 * counts["value"]
+    assert counts["gradient of weights"] < 3 * counts["value"]
+    assert counts["second of points"] < 5 * counts["value"]
+    assert counts["second of weights"] < 5 * counts["value"]
 
 
 # ---------------------------------------------------------------------- as a user writes it
@@ -181,27 +181,34 @@ def dense(x: torch.Tensor, y: torch.Tensor, weights: list[torch.Tensor], relu: b
     return z.sum(-1).sum(1, keepdim=True)
 
 
-@pytest.mark.parametrize("where", ["p", "i", "j"])
-@pytest.mark.parametrize("units", [4, 8, pytest.param(16, marks=pytest.mark.slow), 32])
+QUICK_NETWORKS = ((32, "p"), (8, "i"), (8, "j"))
+NETWORKS = [
+    pytest.param(units, where, marks=() if (units, where) in QUICK_NETWORKS else pytest.mark.slow)
+    for units in (4, 8, 16, 32)
+    for where in "pij"
+]
+
+
+@pytest.mark.parametrize(("units", "where"), NETWORKS)
 def test_networks_of_three_layers(units: int, where: str) -> None:
     """Value, gradients, and the Hessian times a vector, in points and in weights, against torch in float64."""
     weights = layers(units, torch.float64)
     x = torch.randn(20, 3, dtype=torch.float64, requires_grad=True)
     y = torch.randn(30, 3, dtype=torch.float64, requires_grad=True)
-    for relu in (True, False):
-        found, expected = lazy(x, y, weights, where, relu), dense(x, y, weights, relu)
-        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
-        wrt = [x, y, *weights]
-        first, first_expected = (torch.autograd.grad((r**2).sum(), wrt, create_graph=True) for r in (found, expected))
-        for a, b in zip(first, first_expected, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-9)
-        directions = [torch.randn_like(v) for v in wrt]
-        second, second_expected = (
-            torch.autograd.grad(sum((a * b).sum() for a, b in zip(g, directions, strict=True)), wrt)
-            for g in (first, first_expected)
-        )
-        for a, b in zip(second, second_expected, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-7)
+    torch.testing.assert_close(lazy(x, y, weights, where, True), dense(x, y, weights, True), rtol=1e-11, atol=1e-11)
+    found, expected = lazy(x, y, weights, where, False), dense(x, y, weights, False)
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    wrt = [x, y, *weights]
+    first, first_expected = (torch.autograd.grad((r**2).sum(), wrt, create_graph=True) for r in (found, expected))
+    for a, b in zip(first, first_expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-9)
+    directions = [torch.randn_like(v) for v in wrt]
+    second, second_expected = (
+        torch.autograd.grad(torch.stack([(a * b).sum() for a, b in zip(g, directions, strict=True)]).sum(), wrt)
+        for g in (first, first_expected)
+    )
+    for a, b in zip(second, second_expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-7)
 
 
 def test_the_first_call_takes_no_longer_for_many_units() -> None:

@@ -45,9 +45,14 @@ def kept_vectors(roots: Sequence[Expr]) -> list[Expr]:
     for node in reversed(order):
         if node.name in LEAVES or not node.args:
             continue
-        found = {ONCE: 1.0} if node.dim == 1 else sites[node]
+        found: Sites = {ONCE: 1.0} if node.dim == 1 else sites[node]
         nested = folded[node] and any(map(_in_fold, found))
-        if node.dim > 1 and node.kind == "real" and (nested or _is_worth(node, sum(found.values()), costs[node])):
+        if (
+            node.dim > 1
+            and node.kind == "real"
+            and not _moves(node)
+            and (nested or _is_worth(node, sum(found.values()), costs[node]))
+        ):
             kept.add(node)
             found = {node: float(node.dim)}
         for arg in dict.fromkeys(node.args):
@@ -97,7 +102,7 @@ def _sites_of(node: Expr, arg: Expr, sites: Sites) -> Sites:
         times = arg.dim // node.dim
         written_out = times <= UNROLL_FOLD
         return {site if site == ONCE and written_out else (node, site): count * times for site, count in sites.items()}
-    # structure: the components move, so that they are read at another index of the same loop
+    # the components are read at another index of the same loop
     moved = (node.name, node.params, node.args.index(arg))
     return {
         site if site == ONCE else (moved, site): min(count, arg.dim) if site == ONCE else count
@@ -113,11 +118,16 @@ def _costs(order: Iterable[Expr]) -> dict[Expr, float]:
             costs[node] = 0.0
         elif "fold" in node.op.traits:
             costs[node] = 2.0 * node.args[0].dim / node.dim
+        elif _moves(node):  # what is costly is kept below, where it is shortest
+            costs[node] = len(node.args) - 1 + sum(min(1.0, costs[a]) for a in node.args)
         else:
-            branches = max(0, len(node.args) - 1) if node.op.component is not None else 1
-            own = _cost_of(node) if node.op.elementwise else float(branches)
-            costs[node] = own + sum(costs[a] for a in dict.fromkeys(node.args))
+            costs[node] = _cost_of(node) + sum(costs[a] for a in dict.fromkeys(node.args))
     return costs
+
+
+def _moves(node: Expr) -> bool:
+    """Are the components of a node those of its arguments, at other places?"""
+    return node.op.component is not None and "fold" not in node.op.traits
 
 
 def _cost_of(node: Expr) -> float:
