@@ -27,7 +27,7 @@ from pairfuse.lower.contract import contract
 from pairfuse.lower.kernel import lower
 from pairfuse.lower.problem import Problem, Sizes
 from pairfuse.lower.schedule import SizeClass, choose
-from pairfuse.numpy import Genred, LazyTensor
+from pairfuse.numpy import Genred, LazyTensor, index_i
 from pairfuse.runtime.execute import execute
 from pairfuse.runtime.explain import explain
 from pairfuse.transform.autodiff import jvp, vjp
@@ -35,7 +35,7 @@ from pairfuse.transform.expand import expand
 from pairfuse.transform.simplify import simplify
 
 COMMON = SizeClass(few_rows=False, split=False, wide_index=False)
-COUNTS = (200, 800)  # the outputs of a pass grow like these
+COUNTS = (60, 240)  # the outputs of a pass grow like these
 
 
 def simplified(*roots: Expr, fast: bool = False) -> tuple[Expr, ...]:
@@ -145,7 +145,7 @@ def check(root: Expr, backend: str = "llvm") -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_results_of_deep_formulas(shape: str) -> None:
-    root = SHAPES[shape](200)
+    root = SHAPES[shape](60)
     check(root)
     check(call("sum", gradients(root)[0]))
 
@@ -219,8 +219,8 @@ def test_concatenation_of_100_scalars() -> None:
 @pytest.mark.parametrize("count", [400, pytest.param(5000, marks=pytest.mark.slow)])
 def test_sum_of_kernels(count: int) -> None:
     d, dense = distances()
-    total, expected = 0, 0
-    for k in range(count):
+    total, expected = (-d).exp(), np.exp(-dense)
+    for k in range(1, count):
         total = total + (-d * (1.0 + k / count)).exp()
         expected = expected + np.exp(-dense * (1.0 + k / count))
     expected = expected.sum(1, keepdims=True)
@@ -373,7 +373,7 @@ def test_absurd_calls(call_of: object) -> None:
 
 
 def test_results_that_do_not_fit() -> None:
-    d, _ = distances()
+    x, _ = points()
     with pytest.raises(MemoryError, match="does not fit in memory") as caught:
-        LazyTensor._make(d._expr, d._bindings, d._space._replace(ni=2**47)).sum(dim=1)
+        (index_i(2**47) + LazyTensor(x[None, :, :])).sum(dim=1)
     assert isinstance(caught.value, PairfuseError)

@@ -212,7 +212,7 @@ def test_lengths_that_do_not_fit_are_pointed_at() -> None:
     assert str(error.value).endswith("  exp(t * (x0_i[3] - x1_j[2]))\n           ^")
 
 
-@pytest.mark.parametrize("text", ["(" * 300 + "i" + ")" * 300, "+".join(["i"] * 5000), "\0", "i\n  j"])
+@pytest.mark.parametrize("text", ["(" * 300 + "i" + ")" * 299, "(" * 300 + "i i" + ")" * 300, "\0", "i\n  j"])
 def test_what_python_cannot_read_is_a_mistake_too(text: str) -> None:
     with pytest.raises(FormulaError):
         parse(text)
