@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from test_runtime import answer
@@ -189,3 +190,39 @@ def test_the_lock_of_llvm_is_among_them() -> None:
     """It is a private name of llvmlite: a version that renames it shows here."""
     llvm = target._binding()
     assert llvm.ffi.lib._lock in forks._locks
+
+
+def test_a_property_that_another_thread_computes_is_not_waited_for() -> None:
+    """functools.cached_property of Python 3.10 and 3.11 has a lock: one child in a thousand waited for it for ever."""
+    entered, leave = threading.Event(), threading.Event()
+
+    class Thing:
+        def __init__(self, slow: bool) -> None:
+            self.slow = slow
+            self.count = 0
+
+        @forks.cached_property
+        def value(self) -> int:
+            self.count += 1
+            if self.slow:
+                entered.set()
+                leave.wait(10)
+            return 7
+
+    slow, quick = Thing(True), Thing(False)
+    thread = threading.Thread(target=lambda: slow.value)
+    thread.start()
+    entered.wait(10)
+    start = time.perf_counter()
+    assert (quick.value, quick.value, quick.count) == (7, 7, 1)
+    assert time.perf_counter() - start < 5
+    leave.set()
+    thread.join()
+
+
+def test_no_lock_of_the_standard_library_is_held_while_computing() -> None:
+    package = Path(forks.__file__).parent
+    for file in package.rglob("*.py"):
+        text = file.read_text()
+        assert "import cached_property" not in text.replace("forks import cached_property", ""), file
+        assert "functools.cached_property" not in text, file

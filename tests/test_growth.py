@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from functools import _lru_cache_wrapper
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,7 +171,7 @@ def test_every_cache_of_functions_is_bounded() -> None:
         for name, value in vars(module).items():
             if isinstance(value, _lru_cache_wrapper):
                 count += 1
-                size = value.cache_parameters()["maxsize"]
+                size: Any = value.cache_parameters()["maxsize"]
                 if size is None and value.__wrapped__.__code__.co_argcount:
                     unbounded.append(f"{info.name}.{name}")
     assert count > 30

@@ -81,7 +81,7 @@ def test_asynchronous_tasks_have_blocks_of_their_own() -> None:
         return seen
 
     async def both() -> list[list[int]]:
-        return await asyncio.gather(task(2), task(3))
+        return list(await asyncio.gather(task(2), task(3)))
 
     assert asyncio.run(both()) == [[2, 2, 2], [3, 3, 3]]
 
@@ -104,7 +104,12 @@ def test_the_threads_of_the_pool_see_the_settings_of_the_caller() -> None:
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
     variable.set(5)
     values: list[int] = []
-    pool.run(range(2), lambda number, scratch: (both.wait(10), values.append(variable.get())), 2)
+
+    def other(number: int, scratch: object) -> None:
+        both.wait(10)
+        values.append(variable.get())
+
+    pool.run(range(2), other, 2)
     assert values == [5, 5]
 
 
@@ -134,7 +139,9 @@ def test_the_number_of_threads_is_what_others_leave(
 ) -> None:
     for name in ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "PAIRFUSE_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    assert int(answer(script + COUNT, **environment)) == expected
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert int(answer(script + COUNT)) == expected
 
 
 def test_torch_says_how_many_threads() -> None:

@@ -10,11 +10,14 @@ In: locks, by `held`, and functions that make a child's own state, by `renewed`.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+V = TypeVar("V")
 
 # Modules that are loaded at their first use (LLVM, the derivatives of torch) are loaded under this lock.
 LOADING = threading.RLock()
@@ -38,6 +41,24 @@ def renewed(function: Callable[[], None]) -> Callable[[], None]:
     """Have the function called in every forked child, before anything else of it runs. Gives the function back."""
     _renew.append(function)
     return function
+
+
+class cached_property(Generic[V]):
+    """A property that is computed once for each object.
+
+    That of functools has, before Python 3.12, a lock for all objects of a class, which a child would wait for.
+    """
+
+    def __init__(self, function: Callable[[Any], V]):
+        self.function = function
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: Any, kind: type | None = None) -> V:
+        value = owner.__dict__[self.name] = self.function(owner)  # found there from now on, without this method
+        return value
 
 
 def load(name: str) -> Any:
@@ -64,6 +85,9 @@ def _after_in_child() -> None:
     for function in _renew:
         function()
 
+
+# The hooks of logging are older than these, so that its lock is taken last: modules that are loaded may log.
+assert logging.root
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_after_in_child)

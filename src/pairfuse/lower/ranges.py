@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError, message
+from ..forks import cached_property
 
 REMEDY = "from_matrix(ranges_i, ranges_j, keep) makes valid ones (pairfuse.numpy.cluster, pairfuse.torch.cluster)."
 

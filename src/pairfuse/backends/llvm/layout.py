@@ -6,8 +6,8 @@ Both the emitter, which writes addresses, and the driver, which allocates and fi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
+from ...forks import cached_property
 from ...lower.kernel import Kernel
 from ...lower.schedule import Schedule
 
