@@ -5,6 +5,7 @@ Each test runs in a process of its own, in which the packages of the folder `dro
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def test_import_gives_ours_and_loads_no_torch() -> None:
         import sys, pykeops, keopscore
         from pykeops.numpy import LazyTensor, Genred
         import pairfuse.numpy
-        assert LazyTensor is pairfuse.numpy.LazyTensor
+        assert issubclass(LazyTensor, pairfuse.numpy.LazyTensor)
         assert "torch" not in sys.modules
         print(pykeops.__version__, pykeops.__file__)
     """)
@@ -51,7 +52,7 @@ def test_install_in_a_running_process() -> None:
         from pykeops.torch import LazyTensor
         from pykeops.torch.cluster import from_matrix
         import pairfuse.torch
-        assert LazyTensor is pairfuse.torch.LazyTensor
+        assert issubclass(LazyTensor, pairfuse.torch.LazyTensor)
         """,
         dropin=False,
     )
@@ -87,18 +88,205 @@ def test_what_is_missing_says_why() -> None:
         import keopscore, pykeops.config
         assert pykeops.config.gpu_available in (True, False)
         assert pykeops.show_cuda_status == pykeops.config.gpu_available
-        for module, name in ((pykeops.config, "pykeops_nvrtc_name"), (keopscore, "get_keops_dll")):
+        from keopscore.formulas.Operation import Operation
+        from keopscore.formulas.maths.Abs import Abs, VectorizedScalarOp
+        from keopscore.get_keops_dll import get_keops_dll
+        from keopscore.utils.code_gen_utils import c_variable
+        from keopscore.utils.misc_utils import KeOps_Error
+        from pykeops.common.get_options import get_tag_backend
+        from pykeops.config import pykeops_nvrtc_name
+        import keopscore.formulas.maths.Exp
+        assert callable(keopscore.formulas.maths.Exp) and not isinstance(1, Operation)
+        for name, use in (
+            ("pykeops.config.pykeops_nvrtc_name", lambda: pykeops_nvrtc_name("target")),
+            ("keopscore.get_keops_dll.get_keops_dll", lambda: get_keops_dll("Sum")),
+            ("c_variable", lambda: c_variable("float")), ("get_tag_backend", lambda: get_tag_backend("auto", ())),
+            ("VectorizedScalarOp", lambda: type("New", (VectorizedScalarOp,), {})),
+            ("Operation", lambda: Operation.Broadcast), ("cuda_config.no", lambda: keopscore.cuda_config.no()),
+        ):
             try:
-                getattr(module, name)
-            except AttributeError as error:
-                assert "Pairfuse" in str(error), error
+                use()
+            except (NotImplementedError, AttributeError) as error:
+                assert name in str(error) and "Pairfuse" in str(error) and "Hint:" in str(error), error
             else:
                 raise AssertionError(name)
+        try:
+            KeOps_Error("text")
+        except ValueError as error:
+            assert "text" in str(error)
+        for module in (keopscore, pykeops.config):
+            try:
+                module.no_name_of_keops
+            except AttributeError as error:
+                assert "no_name_of_keops" in str(error)
+            else:
+                raise AssertionError(module)
         keopscore.config.use_cuda = False
         keopscore.config.config.use_cuda = False
         keopscore.auto_factorize = True
+        assert keopscore.config.get_build_folder() == pykeops.get_build_folder()
+        assert keopscore.config.cuda_config.get_use_cuda() == pykeops.config.gpu_available
         from keopscore.formulas import Var, Exp, Sum
         assert "exp" in repr(Exp(Sum(Var(0, 3, 0) - Var(1, 3, 1))))
+        from keopscore.formulas import Grad, IntCst
+        from keopscore.formulas.reductions import Sum_Reduction
+        assert repr(Grad(Exp(Var(0, 1, 0)), Var(0, 1, 0), IntCst(1))) == repr(Exp(Var(0, 1, 0)))
+    """)
+
+
+def test_every_module_can_be_imported_first() -> None:
+    """Each in a process in which no other was: an import does not depend on those before."""
+    run("""
+        import importlib, sys, pairfuse.dropin
+        from pairfuse.dropin.finder import names
+        for name in names():
+            pairfuse.dropin.install()
+            module = importlib.import_module(name)
+            assert module.__name__ == name
+            for held in names()[name]:
+                getattr(module, held)
+    """)
+
+
+def test_formulas_are_true() -> None:
+    """Programs assert on comparisons, or test whether there is a formula: in the drop-in only."""
+    run("""
+        import numpy as np, torch, pairfuse.numpy
+        import pykeops.numpy, pykeops.torch
+        for face, x in ((pykeops.numpy, np.zeros((3, 1))), (pykeops.torch, torch.zeros(3, 1))):
+            d = face.Vi(x).sqdist(face.Vj(x))
+            for formula in (d, d > 1, d < 1e-3, (d.exp1j() * d).real, face.Vi(0, 3), abs(d)):
+                assert bool(formula) is True
+                assert isinstance(formula, face.LazyTensor), type(formula)
+        try:
+            bool(pairfuse.numpy.Vi(np.zeros((3, 1))) < 1)
+        except TypeError:
+            pass
+        else:
+            raise AssertionError("our own face must refuse")
+    """)
+
+
+def test_solve_has_the_tolerance_of_keops() -> None:
+    run("""
+        import numpy as np, torch, pairfuse.numpy
+        import pykeops.numpy, pykeops.torch
+        rng = np.random.default_rng(0)
+        x, b = rng.random((20, 2)), 1e-8 * rng.random((20, 1))
+        dense = np.linalg.solve(np.exp(-((x[:, None] - x) ** 2).sum(-1)) + 0.5 * np.eye(20), b)
+        text, aliases = "Exp(-SqDist(x, y)) * b", ["x = Vi(2)", "y = Vj(2)", "b = Vj(1)"]
+        for face, of in ((pykeops.numpy, np.asarray), (pykeops.torch, torch.as_tensor)):
+            X, B = of(x), of(b)
+            k = (-face.Vi(X).sqdist(face.Vj(X))).exp()
+            solvers = (
+                lambda **o: k.solve(face.Vi(B), alpha=0.5, **o), lambda **o: k.solve(other=B, alpha=0.5, **o),
+                lambda **o: k.solve(face.Vi(B), alpha=0.5, call=False)(**o),
+                lambda **o: k.solve(face.Vi(B), call=False)(alpha=0.5, **o),
+                lambda **o: face.KernelSolve(text, aliases, "b", axis=1)(X, X, B, alpha=0.5, **o),
+            )
+            for solve in solvers:
+                assert (np.asarray(solve()) == 0).all()  # 1e-6, of the residual itself
+                np.testing.assert_allclose(np.asarray(solve(eps=1e-17)), dense, rtol=1e-5)
+        ours = (-pairfuse.numpy.Vi(x).sqdist(pairfuse.numpy.Vj(x))).exp().solve(b, alpha=0.5)
+        np.testing.assert_allclose(ours, dense, rtol=1e-4)
+    """)
+
+
+def test_waiting_reductions_have_callfun() -> None:
+    """The reduction as a function of all arrays; of a linear system the right-hand side comes first."""
+    run("""
+        import numpy as np, torch
+        import pykeops.numpy, pykeops.torch
+        rng = np.random.default_rng(0)
+        x, y, b = rng.random((6, 2)), rng.random((6, 2)), rng.random((6, 1))
+        for face, of in ((pykeops.numpy, np.asarray), (pykeops.torch, torch.as_tensor)):
+            X, Y, B = of(x), of(y), of(b)
+            k = (-face.Vi(X).sqdist(face.Vj(X)) / 0.3).exp()
+            later = k.solve(face.Vi(B), alpha=0.5, eps=1e-10, call=False)
+            np.testing.assert_array_equal(later.callfun(B, *later.variables), later())
+            assert (later.reduction_op, later.axis, later.varindex, later.varformula) == ("Solve", 1, 0, "Var(0,1,1)")
+            assert later.other.ndim == 1 and later.ni == 6 and later.ndim == 1 and later.dtype == "float64"
+            plain = k.sumsoftmaxweight(face.Vj(Y), dim=1, call=False)
+            np.testing.assert_array_equal(plain.callfun(*plain.variables), plain())
+            symbolic = (face.Vi(0, 2).sqdist(face.Vj(Y)) * 2.5).min(dim=1)
+            np.testing.assert_array_equal(symbolic.callfun(X, *symbolic.variables), symbolic(X))
+            assert symbolic.tools is face.utils.__dict__[f"{face.__name__[8:]}tools"]
+    """)
+
+
+def test_names_of_arguments_and_operations() -> None:
+    run("""
+        import numpy as np, torch
+        import pykeops.numpy, pykeops.torch
+        rng = np.random.default_rng(0)
+        a, c = rng.random((6, 3)), rng.random((5, 3))
+        for face, of in ((pykeops.numpy, np.asarray), (pykeops.torch, torch.as_tensor)):
+            x, y = face.Vi(of(a)), face.Vj(of(c))
+            pairs = [
+                (x.weightedsqdist(g=y, s=face.Pm(of(a[0]))), x.weightedsqdist(y, face.Pm(of(a[0])))),
+                ((x - y).clamp(other1=-0.1, other2=0.2), (x - y).clamp(-0.1, 0.2)),
+                ((x - y).ifelse(other1=x, other2=y), (x - y).ifelse(x, y)), (x.concat(other=y), x.concat(y)),
+                (x.sqdist(other=y), x.sqdist(y)), ((x + y).mod(modulus=0.3), (x + y).mod(0.3)),
+                ((x * y).extract(i=1, d=2), (x * y)[1:]), (face.LazyTensor.cat((x, y), dim=-1), x.concat(y)),
+                (x.unary("Exp"), x.exp()), (x.binary(y, "Scalprod", dimres=1, dimcheck="same"), x | y),
+                (x.binary(y, "+", is_operator=True), x + y), (x.binary(2, "-", is_operator=True, rversion=True), 2 - x),
+                (x.ternary(y, 1, "IfElse"), x.ifelse(y, 1)), (x.addop(y), x + y), (x.divop(y), x / y),
+                (x.lt_constructor(of(c[None])), y), (x.unary("Extract", opt_arg=1, opt_arg2=2), x[1:]),
+            ]
+            for got, expected in pairs:
+                assert type(got) is face.LazyTensor
+                np.testing.assert_array_equal((got * y[0] * x[0]).sum(dim=1), (expected * y[0] * x[0]).sum(dim=1))
+            assert x.new_variable_index() == 0 and face.Vi(3, 2).new_variable_index() == 4
+            for wrong in (lambda: x.unary("Nothing"), lambda: x(), lambda: x.fixvariables()):
+                try:
+                    wrong()
+                except ValueError as error:
+                    assert "Hint" in str(error), error
+                else:
+                    raise AssertionError
+    """)
+
+
+def test_complex_class_has_the_methods() -> None:
+    run("""
+        import numpy as np, torch
+        import pykeops.numpy, pykeops.torch, pairfuse.numpy, pairfuse.torch
+        z = np.exp(1j * np.arange(6.0)).reshape(3, 2)
+        faces = (pykeops.numpy, np.asarray), (pykeops.torch, torch.as_tensor), (pairfuse.numpy, np.asarray)
+        for face, of in faces:
+            C, k = face.ComplexLazyTensor, face.Vi(of(z)) * face.Vj(of(z))
+            assert isinstance(k, C) and not isinstance(k.real, C) and issubclass(C, face.LazyTensor)
+            for method in ("conj", "exp", "angle", "sum", "__abs__", "__mul__"):
+                others = (k,) if method == "__mul__" else ()
+                got, expected = getattr(C, method)(k, *others), getattr(k, method)(*others)
+                np.testing.assert_array_equal(got.sum(dim=1), expected.sum(dim=1))
+            np.testing.assert_array_equal(C.real.fget(k).sum(dim=1), k.real.sum(dim=1))
+            assert C(of(z.real), 0).is_complex
+    """)
+
+
+def test_places_that_no_term_fills() -> None:
+    """The index 0, as in KeOps, for LazyTensors, waiting reductions and formula strings, and in `out`."""
+    run("""
+        import numpy as np, torch
+        import pykeops.numpy, pykeops.torch
+        v = np.array([[5.0], [1.0], [3.0]])
+        for face, of in ((pykeops.numpy, np.asarray), (pykeops.torch, torch.as_tensor)):
+            k = face.Vi(of(np.zeros((2, 1)))) + face.Vj(of(v))
+            genred = face.Genred("x + y", ["x = Vi(1)", "y = Vj(1)"], reduction_op="ArgKMin", axis=1, opt_arg=5)
+            generic = face.generic_argkmin("x + y", "a = Vi(5)", "x = Vi(1)", "y = Vj(1)")
+            out = of(np.zeros((2, 5), np.int64))
+            for got in (
+                k.argKmin(5, dim=1), k.Kmin_argKmin(5, dim=1)[1], k.argKmin(5, dim=1, call=False)(),
+                k.argKmin_reduction(K=5, dim=1), genred(of(np.zeros((2, 1))), of(v)),
+                generic(of(np.zeros((2, 1))), of(v)), k.argKmin(5, dim=1, out=out), out,
+            ):
+                np.testing.assert_array_equal(got, [[1, 2, 0, 0, 0]] * 2)
+            values, indices = face.Genred("x + y", ["x = Vi(1)", "y = Vj(1)"], "KMin_ArgKMin", 1, opt_arg=4)(
+                of(np.zeros((2, 1))), of(v)
+            )
+            np.testing.assert_array_equal(indices, [[1, 2, 0, 0]] * 2)
+            np.testing.assert_array_equal(values, [[1, 3, 5, np.inf]] * 2)
     """)
 
 
@@ -246,4 +434,76 @@ def test_gpytorch() -> None:
             assert len(found[0][1]) == len(found[1][1]) >= 4
             for ours, dense in zip(found[0][1], found[1][1]):
                 torch.testing.assert_close(ours, dense, rtol=1e-4, atol=1e-5)
+    """)
+
+
+TORCHDR = """
+    import sys, types
+    import torch
+    for name in ("matplotlib", "matplotlib.pylab", "matplotlib.pyplot"):  # imported for pictures, and not asked for
+        try:
+            __import__(name)
+        except ImportError:
+            sys.modules[name] = types.ModuleType(name)
+    import torchdr
+    torch.manual_seed(0)
+    X = torch.randn(60, 5, dtype=torch.float64)
+
+    def affinity(name, backend, **options):
+        torch.manual_seed(0)
+        P = getattr(torchdr, name)(backend=backend, **options)(X)
+        if backend is None:
+            return P
+        assert isinstance(P, pykeops.torch.LazyTensor), type(P)
+        return P @ torch.eye(60, dtype=torch.float64)
+"""
+
+
+def test_torchdr() -> None:
+    """The affinities of torchdr 0.5 that are LazyTensors under `backend="keops"`, against its dense ones."""
+    pytest.importorskip("sklearn")
+    if importlib.util.find_spec("torchdr") is None:
+        pytest.skip("torchdr is not installed")
+    run(
+        "import pykeops.torch\n"
+        + textwrap.dedent(TORCHDR)
+        + textwrap.dedent("""
+            cases = {
+                "SinkhornAffinity": ({"eps": 1.0}, 1e-12),
+                # both stop at the tolerance of torchdr's own iterations
+                "SymmetricEntropicAffinity": ({"perplexity": 10}, 1e-6),
+                "DoublyStochasticQuadraticAffinity": ({"tol": 1e-7, "max_iter": 2000}, 1e-5),
+                "NormalizedGaussianAffinity": ({}, 1e-12),
+                "NormalizedStudentAffinity": ({}, 1e-12),
+                "SelfTuningAffinity": ({}, 1e-12),
+                "MAGICAffinity": ({}, 1e-12),
+            }
+            for name, (options, tolerance) in cases.items():
+                dense, ours = (affinity(name, backend, **options) for backend in (None, "keops"))
+                torch.testing.assert_close(ours, dense, rtol=0, atol=tolerance, msg=lambda text: f"{name}: {text}")
+        """)
+    )
+
+
+def test_what_torchdr_does() -> None:
+    """Its checks are assertions on comparisons of LazyTensors; and what its affinities do after them."""
+    run("""
+        import torch
+        from pykeops.torch import LazyTensor
+        torch.manual_seed(0)
+        x = torch.randn(30, 3, dtype=torch.float64)
+        C = ((LazyTensor(x.unsqueeze(-2)) - LazyTensor(x.unsqueeze(-3))) ** 2).sum(-1)
+        dense = torch.cdist(x, x) ** 2
+        assert C >= 0
+        assert C == C.T
+        f = torch.zeros(30, dtype=torch.float64)
+        for _ in range(5):  # Sinkhorn, symmetric
+            f = 0.5 * (f - (LazyTensor(f.unsqueeze(-1), 0) - C).logsumexp(0).view(-1))
+        g = torch.zeros(30, dtype=torch.float64)
+        for _ in range(5):
+            g = 0.5 * (g - (g[:, None] - dense).logsumexp(0))
+        torch.testing.assert_close(f, g)
+        P = (LazyTensor(f.unsqueeze(-1), 0) + LazyTensor(f.unsqueeze(-1), 1) - C).exp()
+        torch.testing.assert_close(P.sum(1).view(-1), (f[:, None] + f - dense).exp().sum(1))
+        assert P.shape[0] == 30 and (P < 1e9)
     """)

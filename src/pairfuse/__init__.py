@@ -38,7 +38,7 @@ def install_as_pykeops() -> None:
         >>> pairfuse.install_as_pykeops()
         >>> from pykeops.numpy import LazyTensor
         >>> LazyTensor.__module__
-        'pairfuse.frontend.lazytensor'
+        'pairfuse.dropin.lazytensor'
     """
     importlib.import_module("pairfuse.dropin").install()
 

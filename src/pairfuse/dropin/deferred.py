@@ -1,7 +1,7 @@
 """Reductions that wait, with the attributes that they have in KeOps.
 
-In: what `pairfuse.frontend.deferred` makes of a LazyTensor of lazytensor.py.  Out: the same, and `callfun`, which is the
-reduction as a function of all arrays; `other`, `varformula` and `varindex` of linear systems; the attributes of the formula.
+In: what `pairfuse.frontend.deferred` makes of a LazyTensor of lazytensor.py.  Out: the same, and `callfun`, the
+reduction as a function of all arrays; `other`, `varformula` and `varindex` of linear systems; what the formula has.
 """
 
 from __future__ import annotations

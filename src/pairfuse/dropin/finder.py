@@ -31,6 +31,16 @@ def names() -> dict[str, dict[str, Any]]:
 
 
 @lru_cache
+def of_the_engine() -> dict[str, Any]:
+    """All names of keopscore's modules, which import them from each other."""
+    found: dict[str, Any] = {}
+    for module, held in names().items():
+        if module.startswith("keopscore."):
+            found |= held
+    return found
+
+
+@lru_cache
 def packages() -> frozenset[str]:
     """The modules that have modules below them."""
     return frozenset(name.rpartition(".")[0] for name in names())
@@ -42,6 +52,8 @@ class Module(ModuleType):
     def __getattr__(self, name: str) -> Any:
         place = self.__name__
         known = names().get(place, {}).get(name)
+        if known is None and place.startswith("keopscore."):  # what a module of the engine only imports
+            known = of_the_engine().get(name)
         if known is None or name.startswith("__"):
             raise AttributeError(f"module {place!r} of Pairfuse's drop-in has no attribute {name!r}; KeOps has none.")
         if str(known).startswith("module "):
