@@ -47,7 +47,7 @@ $(TORCH_STAMP): pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(DEMO_STAMP): pyproject.toml | $(BIN)/python
-	@$(SAYING) "Pairfuse, with what the demo needs: NumPy, llvmlite, scikit-learn, Pillow" $(PIP) install --editable '.[demo]'
+	@$(SAYING) "Pairfuse, with what the demo needs: NumPy, llvmlite, scikit-learn, Pillow" $(PIP) install --no-compile --editable '.[demo]'
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml $(TORCH_STAMP)

@@ -90,19 +90,19 @@ def test_demo_writes_its_pictures(capsys: Capture, tmp_path: Path) -> None:
     assert "27 x 40 = 1,080 pixels" in capsys.readouterr().out
 
 
-def test_demo_needs_no_torch(tmp_path: Path) -> None:
-    """Nor any other package that is not of its extra."""
+def test_demo_loads_no_torch(tmp_path: Path) -> None:
+    """It is not of its extra."""
     code = """
 import sys
-sys.modules["torch"] = None
 from pairfuse.__main__ import main
-sys.exit(main(["demo", "--stride", "32", "--output", sys.argv[1]]))
+sys.exit(main(["demo", "--stride", "32", "--output", sys.argv[1]]) or "torch" in sys.modules)
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("command", ["info", "ops", "ops exp", "explain 'sum_j(exp(-sqdist(x0_i[3], x1_j[3])))'"])
-@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(
+    ("command", "buffered"), [("ops", True), ("ops", False), ("explain 'sum_j(exp(x0_i[3]))'", True)]
+)
 def test_a_reader_may_leave(command: str, buffered: bool) -> None:
     """`pairfuse ops | head` ends without a traceback, whether the text is in the buffer or written at once."""
     read, write = os.pipe()

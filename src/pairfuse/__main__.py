@@ -124,21 +124,27 @@ def run_tune(args: argparse.Namespace, rest: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; a mistake of the user is a message, not a traceback."""
+    try:
+        try:
+            return run_command(argv)
+        finally:
+            sys.stdout.flush()  # here, where it can be caught that nobody reads any more
+    except BrokenPipeError:
+        # `| head` has seen enough. What is still in the buffer goes nowhere, so that Python, too, ends quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def run_command(argv: Sequence[str] | None) -> int:
     grammar = parser()
     args, rest = grammar.parse_known_args(argv)
     if rest and args.run is not run_bench:
         grammar.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        status = args.run(args, rest)
-        sys.stdout.flush()  # here, where it can be caught that nobody reads any more
-        return status
+        return args.run(args, rest)
     except PairfuseError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        # `| head` has seen enough. What is still in the buffer goes nowhere, so that Python, too, ends quietly.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
 
 
 if __name__ == "__main__":
