@@ -85,6 +85,7 @@ def test_build_folder(tmp_path: Path) -> None:
 
 def test_what_is_missing_says_why() -> None:
     run("""
+        import types
         import keopscore, pykeops.config
         assert pykeops.config.gpu_available in (True, False)
         assert pykeops.show_cuda_status == pykeops.config.gpu_available
@@ -101,7 +102,7 @@ def test_what_is_missing_says_why() -> None:
             ("pykeops.config.pykeops_nvrtc_name", lambda: pykeops_nvrtc_name("target")),
             ("keopscore.get_keops_dll.get_keops_dll", lambda: get_keops_dll("Sum")),
             ("c_variable", lambda: c_variable("float")), ("get_tag_backend", lambda: get_tag_backend("auto", ())),
-            ("VectorizedScalarOp", lambda: type("New", (VectorizedScalarOp,), {})),
+            ("VectorizedScalarOp", lambda: types.new_class("New", (VectorizedScalarOp,))),
             ("Operation", lambda: Operation.Broadcast), ("cuda_config.no", lambda: keopscore.cuda_config.no()),
         ):
             try:
