@@ -126,7 +126,7 @@ def test_what_is_missing_says_why() -> None:
         keopscore.config.config.use_cuda = False
         keopscore.auto_factorize = True
         assert keopscore.config.get_build_folder() == pykeops.get_build_folder()
-        assert keopscore.config.cuda_config.get_use_cuda() == pykeops.config.gpu_available
+        assert keopscore.cuda_config.get_use_cuda() == pykeops.config.gpu_available
         from keopscore.formulas import Var, Exp, Sum
         assert "exp" in repr(Exp(Sum(Var(0, 3, 0) - Var(1, 3, 1))))
         from keopscore.formulas import Grad, IntCst
