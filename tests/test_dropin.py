@@ -85,6 +85,7 @@ def test_build_folder(tmp_path: Path) -> None:
 
 def test_what_is_missing_says_why() -> None:
     run("""
+        import types
         import keopscore, pykeops.config
         assert pykeops.config.gpu_available in (True, False)
         assert pykeops.show_cuda_status == pykeops.config.gpu_available
@@ -101,7 +102,7 @@ def test_what_is_missing_says_why() -> None:
             ("pykeops.config.pykeops_nvrtc_name", lambda: pykeops_nvrtc_name("target")),
             ("keopscore.get_keops_dll.get_keops_dll", lambda: get_keops_dll("Sum")),
             ("c_variable", lambda: c_variable("float")), ("get_tag_backend", lambda: get_tag_backend("auto", ())),
-            ("VectorizedScalarOp", lambda: type("New", (VectorizedScalarOp,), {})),
+            ("VectorizedScalarOp", lambda: types.new_class("New", (VectorizedScalarOp,))),
             ("Operation", lambda: Operation.Broadcast), ("cuda_config.no", lambda: keopscore.cuda_config.no()),
         ):
             try:
@@ -125,7 +126,7 @@ def test_what_is_missing_says_why() -> None:
         keopscore.config.config.use_cuda = False
         keopscore.auto_factorize = True
         assert keopscore.config.get_build_folder() == pykeops.get_build_folder()
-        assert keopscore.config.cuda_config.get_use_cuda() == pykeops.config.gpu_available
+        assert keopscore.cuda_config.get_use_cuda() == pykeops.config.gpu_available
         from keopscore.formulas import Var, Exp, Sum
         assert "exp" in repr(Exp(Sum(Var(0, 3, 0) - Var(1, 3, 1))))
         from keopscore.formulas import Grad, IntCst

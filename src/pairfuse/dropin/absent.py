@@ -67,6 +67,5 @@ class Absent:
 
 def refusal(name: str, *, why: tuple[str, str] | None = None) -> NotHere:
     """The error for this name of KeOps."""
-    if why is None:
-        why = next(reason for prefix, reason in REASONS.items() if name.startswith(prefix))
-    return NotHere(message(f"{name}: {why[0]}", hint=why[1]))
+    text, hint = why or next(reason for prefix, reason in REASONS.items() if name.startswith(prefix))
+    return NotHere(message(f"{name}: {text}", hint=hint))

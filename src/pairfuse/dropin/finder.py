@@ -36,7 +36,7 @@ def of_the_engine() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for module, held in names().items():
         if module.startswith("keopscore."):
-            found |= held
+            found |= {name: facts for name, facts in held.items() if not facts.startswith("module ")}
     return found
 
 
