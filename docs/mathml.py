@@ -5,7 +5,7 @@ error of the build.
 """
 
 # Sphinx and latex2mathml are there where the manual is built, and not where types are checked:
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
 
 from __future__ import annotations
 
