@@ -17,9 +17,12 @@ from keops_page import TABLES
 from scipy.interpolate import BSpline
 from scipy.special import sinc
 
+from pairfuse.dropin.lazytensor import NUMPY
+from pairfuse.dropin.lazytensor import NumpyLazyTensor as LazyTensor
 from pairfuse.ir.ops import OPS
-from pairfuse.numpy import Genred, LazyTensor, Pm, Vi, Vj
+from pairfuse.numpy import Genred
 
+Pm, Vi, Vj = NUMPY.Pm, NUMPY.Vi, NUMPY.Vj
 X, Y, S, G = np.abs(points(5, 4)) + 0.1, np.abs(points(7, 4)) + 0.2, points(5, 1), points(4)
 x, y, s, g = Vi(X), Vj(Y), Vi(S), Pm(G)
 XD, YD, SD = X[:, None], Y[None], S[:, None]
