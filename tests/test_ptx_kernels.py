@@ -26,6 +26,7 @@ from test_reductions_backends import seeded, special_case
 from pairfuse.backends.triton import launch
 from pairfuse.backends.triton.tile import Tile, choose, widened
 from pairfuse.ir.expr import Expr, call, index, input_, whole
+from pairfuse.ir.expr import Expr, as_kind, call, index, input_
 from pairfuse.ir.ops import TABLE
 from pairfuse.lower.integers import unseen
 from pairfuse.lower.kernel import Kernel
@@ -356,7 +357,9 @@ def test_fast_products(tiles: list[Tile]) -> None:
 
 
 REAL = [
-    n for n, op in TABLE.items() if op.triton is not None and op.operands in ("real", "number") and op.kind != "bool"
+    n
+    for n, op in TABLE.items()
+    if op.triton is not None and op.operands in ("real", "number", "index") and op.kind != "bool"
 ]
 
 
@@ -369,7 +372,7 @@ def test_functions_of_the_processor_and_of_the_device_library(dtype: str) -> Non
         for name in REAL[start : start + 8]:
             op = TABLE[name]
             own, domains = arguments("i" * op.arity, [1] * op.arity, op.domain)
-            calls.append(call(name, *[moved(a, len(intervals)) for a in own]))
+            calls.append(as_kind(call(name, *[moved(a, len(intervals)) for a in own]), "real"))
             intervals += domains
         joined = functools.reduce(lambda f, g: call("concat", f, g), calls)
         p = problem("sum", joined, dtype=dtype)
