@@ -4,8 +4,9 @@ In: formulas, and the expressions with respect to which they are differentiated 
 they are taken for independent).  Out: formulas, which may contain derived operations again.
 
 A cotangent of an expression has its length, and zero is `None` on the way.  Cotangents that come out of a `where` are
-kept in the form where(c, h, 0), and what follows is multiplied inside of it: the derivative of the branch that is not
-taken may be infinite, and 0 times infinity must not reach the sum.
+kept in the form where(c, h, 0), several conditions one inside of the other, and what follows is multiplied, negated,
+moved and added inside of them: the derivative of the branch that is not taken may be infinite, and 0 times infinity
+must not reach the sum.  In forward mode the choice comes last, and nothing is to be done.
 """
 
 from __future__ import annotations
@@ -63,21 +64,33 @@ def _seed(g: Expr, output: Expr) -> Expr:
 
 def _pull_back(node: Expr, g: Expr) -> Sequence[Expr | None]:
     """The cotangents of the arguments of `node`, whose own cotangent is g."""
-    conditions: list[tuple[Expr, bool]] = []
-    while (mask := _mask(g)) is not None and _keeps_mask(node, mask[0]):
-        condition, g, positive = mask
-        conditions.append((condition, positive))
-    parts = list(_pull_back_inside(node, g))
-    for condition, positive in reversed(conditions):
-        parts = [None if p is None else _masked(condition, p, positive) for p in parts]
+    masks, inner = _masks(g)
+    passed = [_passed_masks(node, condition) for condition, _ in masks]
+    if any(p is None for p in passed):  # they stay where they are
+        kept = [m for m, p in zip(masks, passed, strict=True) if p is None]
+        masks = [m for m, p in zip(masks, passed, strict=True) if p is not None]
+        passed = [p for p in passed if p is not None]
+        inner = _masked_by(kept, inner)
+    parts = list(_pull_back_inside(node, inner))
+    for (_, positive), conditions in zip(reversed(masks), reversed(passed), strict=True):
+        assert conditions is not None
+        parts = [None if p is None else _masked(c, p, positive) for p, c in zip(parts, conditions, strict=True)]
     if node.op.partials is None and not node.op.elementwise:
         return parts
     return [None if p is None else _fit(p, a.dim) for p, a in zip(parts, node.args, strict=True)]
 
 
-def _keeps_mask(node: Expr, condition: Expr) -> bool:
-    """May the condition be applied to the cotangents of the arguments rather than to that of the node?"""
-    return condition.dim == 1 or node.op.elementwise or node.op.partials is not None
+def _passed_masks(node: Expr, condition: Expr) -> Sequence[Expr] | None:
+    """The condition for the cotangent of each argument, if it may be applied to these rather than to that of the node.
+
+    Where components are only moved, those of the condition go the same way.
+    """
+    if condition.dim == 1 or node.op.elementwise or node.op.partials is not None:
+        return [condition] * len(node.args)
+    if node.op.vjp is None or node.op.kind != "same" or "fold" in node.op.traits:
+        return None
+    moved = node.op.vjp(condition, node, *node.args, **dict(node.params))
+    return moved if all(m is not None and m.kind == "bool" for m in moved) else None
 
 
 def _pull_back_inside(node: Expr, g: Expr) -> Sequence[Expr | None]:
@@ -149,6 +162,8 @@ def scale(g: Expr, p: Expr) -> Expr:
         return _negative(scale(g, p.args[0]))
     if g.name == "neg":
         return _negative(scale(g.args[0], p))
+    if (mask := _mask(g)) is not None:
+        return _masked(mask[0], scale(mask[1], p), mask[2])
     if g.name == "repeat" and g.args[0].dim == 1:  # one number for all components
         inner = scale(g.args[0], p)
         return _fit(inner, g.dim)
@@ -174,16 +189,23 @@ def add(a: Expr | None, b: Expr | None) -> Expr | None:
         return a if b is None else b
     if a is b:
         return scale(a, const(2))
+    (masks_a, inner_a), (masks_b, inner_b) = _masks(a), _masks(b)
+    common = [m for m in masks_a if m in masks_b]
+    a = _masked_by([m for m in masks_a if m not in common], inner_a)
+    b = _masked_by([m for m in masks_b if m not in common], inner_b)
+    return _masked_by(common, _added(a, b))
+
+
+def _added(a: Expr, b: Expr) -> Expr:
+    """a + b, which have no mask in common."""
     mask_a, mask_b = _mask(a), _mask(b)
     if mask_a is None or mask_b is None:
         return a + b
     (ca, ga, positive_a), (cb, gb, positive_b) = mask_a, mask_b
-    if ca is not cb:
-        either = (ca if positive_a else ~ca) | (cb if positive_b else ~cb)
-        return _masked(either, a + b, True)
-    if positive_a == positive_b:
-        return _masked(ca, ga + gb, positive_a)
-    return call("where", ca, ga, gb) if positive_a else call("where", ca, gb, ga)
+    if ca is cb:
+        return call("where", ca, ga, gb) if positive_a else call("where", ca, gb, ga)
+    either = (ca if positive_a else ~ca) | (cb if positive_b else ~cb)
+    return _masked(either, a + b, True)
 
 
 def _sum(a: Expr | None, b: Expr) -> Expr:
@@ -191,6 +213,8 @@ def _sum(a: Expr | None, b: Expr) -> Expr:
 
 
 def _negative(g: Expr) -> Expr:
+    if (mask := _mask(g)) is not None:
+        return _masked(mask[0], _negative(mask[1]), mask[2])
     return g.args[0] if g.name == "neg" else -g
 
 
@@ -210,11 +234,29 @@ def _mask(g: Expr) -> tuple[Expr, Expr, bool] | None:
     return None
 
 
+def _masks(g: Expr) -> tuple[list[tuple[Expr, bool]], Expr]:
+    """All conditions on g, the outermost first, and what is inside of them."""
+    found: list[tuple[Expr, bool]] = []
+    while (mask := _mask(g)) is not None:
+        condition, g, positive = mask
+        if (condition, positive) not in found:
+            found.append((condition, positive))
+    return found, g
+
+
+def _masked_by(masks: Sequence[tuple[Expr, bool]], g: Expr) -> Expr:
+    for condition, positive in reversed(masks):
+        g = _masked(condition, g, positive)
+    return g
+
+
 def _fit(g: Expr, dim: int) -> Expr:
     """A cotangent made as long as what it belongs to: repeated, or summed for an argument that was broadcast."""
     if g.dim == dim:
         return g
     if g.dim == 1:
+        if (mask := _mask(g)) is not None:
+            return _masked(mask[0], _fit(mask[1], dim), mask[2])
         return call("repeat", g, times=dim)
     assert dim == 1
     if g.name == "neg":
