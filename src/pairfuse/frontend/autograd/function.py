@@ -24,6 +24,7 @@ from ...errors import UnsupportedError, message
 from ...lower.problem import Problem
 from ...runtime import arrays
 from ..base import Binding, Bindings
+from ..derivatives.kept import kept_outputs
 from ..derivatives.passes import passes
 from ..derivatives.selected_terms import with_index
 from ..derivatives.tangents import tangent_pass
@@ -98,8 +99,9 @@ class Reduce(Function):
         request, *tensors = inputs
         record = request.problem.record
         ctx.request = request
-        ctx.save_for_backward(*tensors, *output)
-        ctx.save_for_forward(*tensors, *output)
+        kept = kept_of(request.problem, output)
+        ctx.save_for_backward(*tensors, *kept)
+        ctx.save_for_forward(*tensors, *kept)
         ctx.set_materialize_grads(False)
         # Outputs that only serve the derivative are constants for torch: `reconnected` computes them again if need be.
         fixed = [o for k, o in enumerate(output) if k >= record.visible or record.outputs[k][1] != "real"]
@@ -126,7 +128,7 @@ class Reduce(Function):
         nested = torch._C._are_functorch_transforms_active()
         with forward_ad._set_fwd_grad_enabled(nested):
             if nested:
-                saved = tuple([forward_ad.unpack_dual(t, level=0).primal for t in saved])
+                saved = tuple([None if t is None else forward_ad.unpack_dual(t, level=0).primal for t in saved])
             tensors, outputs = saved[: len(moved)], saved[len(moved) :]
             return (tangent(ctx.request, tensors, outputs, moved), *[None] * (len(outputs) - 1))
 
@@ -144,13 +146,28 @@ class Reduce(Function):
         return outputs, (0,) * len(outputs)
 
 
+def kept_of(problem: Problem, output: Sequence[Tensor]) -> list[Tensor | None]:
+    """The outputs that derivatives need, None for the others; of extrema, whether they are infinite.
+
+    What is not kept may be changed in place before the derivative is computed.
+    """
+    needed_ones = kept_outputs(problem)
+    kept = [o if k in needed_ones else None for k, o in enumerate(output)]
+    if problem.record.through_index:
+        kept[0] = output[0].detach().isinf()
+    return kept
+
+
 # ---------------------------------------------------------------------- reverse mode
 
 
 def gradients(
-    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor], g: Tensor, wanted: tuple[bool, ...]
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor | None], g: Tensor, wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
-    """The derivatives of <g, first output> with respect to the wanted inputs, each in the shape of its tensor."""
+    """The derivatives of <g, first output> with respect to the wanted inputs, each in the shape of its tensor.
+
+    outputs: those that were kept (`kept_of`).
+    """
     problem, sizes, settings = request
     if problem.record.through_index:
         chosen = selection(problem, sizes, tensors, outputs)
@@ -170,14 +187,14 @@ def gradients(
 
 
 def summed_gradients(
-    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor], g: Tensor, wanted: tuple[bool, ...]
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor | None], g: Tensor, wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """The same as sums over all pairs, from the cotangents of the record."""
     problem, sizes, settings = request
     check_differentiable(problem)
-    known = [*tensors, g, *outputs]
+    known: list[Any] = [*tensors, g, *outputs]
     if problem.both:  # what is indexed by no axis is a parameter of the passes
-        known[len(tensors) :] = [v.squeeze(-2) for v in (g, *outputs)]
+        known[len(tensors) :] = [None if v is None else v.squeeze(-2) for v in (g, *outputs)]
     found: list[Tensor | None] = [None] * len(tensors)
     for p in passes(problem, wanted):
         if sizes.ranges is not None and p.problem.columns != problem.columns:
@@ -199,7 +216,7 @@ def summed_gradients(
 
 
 def tangent(
-    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor], moved: Sequence[Tensor | None]
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor | None], moved: Sequence[Tensor | None]
 ) -> Tensor:
     """The derivative of the first output when the inputs move along `moved`; None stays."""
     problem, sizes, settings = request
@@ -214,14 +231,14 @@ def tangent(
             total: Tensor | None = None
             for part, values, slope in product_rule(request, tensors, outputs):
                 terms = slope * tangent(part, tensors, values, moved)
-                dim = outputs[0].shape[-1]
+                dim = problem.output_dims()[0]
                 total = _sum(total, terms.reshape(*terms.shape[:-1], terms.shape[-1] // dim, dim).sum(-2))
             assert total is not None
             return total
         outputs = reconnected(request, tensors, outputs)
     p = tangent_pass(problem, tuple(t is not None for t in moved))
     if problem.both:  # what is indexed by no axis is a parameter of the pass
-        outputs = [v.squeeze(-2) for v in outputs]
+        outputs = [None if v is None else v.squeeze(-2) for v in outputs]
     known = [*tensors, *moved, *outputs]
     return reduce_tensors(Call(p.problem, sizes, settings), [known[s] for s in p.slots])[0]  # type: ignore[misc]
 
@@ -229,17 +246,20 @@ def tangent(
 # ---------------------------------------------------------------------- derivatives that are differentiated again
 
 
-def reconnected(request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def reconnected(
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor | None]
+) -> tuple[Tensor | None, ...]:
     """The outputs as functions of the inputs, for a derivative that will be differentiated again.
 
-    The first output is one already; the others, which only the derivative uses, are computed as reductions of their
+    The first output is one already, or is not needed; the others, which only the derivative uses, are computed as reductions of their
     own. The number of zeros of a product is locally constant.
     """
     if request.problem.reduction == "sumsoftmaxweight":
         again = request._replace(problem=normaliser(request.problem))
         return outputs[0], reduce_tensors(again, tensors)[0]
     if request.problem.reduction == "prod":
-        return outputs[0], outputs[0], outputs[2]
+        value = reduce_tensors(request, tensors)[0]
+        return value, value, outputs[2]
     return tuple(outputs)
 
 
@@ -255,11 +275,12 @@ def has_vanishing_terms(problem: Problem) -> bool:
 
 
 def product_rule(
-    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor]
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor | None]
 ) -> list[tuple[Call, tuple[Tensor, ...], Tensor]]:
     """The reductions that a product is made of, their outputs, and its derivatives with respect to them."""
     rest, powers = (request._replace(problem=part) for part in factors(request.problem))
     rest_outputs, power_outputs = reduce_tensors(rest, tensors), reduce_tensors(powers, tensors)
+    assert outputs[2] is not None
     value, slopes = symmetric(power_outputs[0], outputs[2])
     count = slopes.shape[-1] // value.shape[-1]
     return [
@@ -293,7 +314,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     tensors, key, m, n, batch, ranges = inputs
     ctx.request, ctx.count = operator_call(key, m, n, batch, ranges), len(tensors)
     ctx.others = (None, None, None, [None] * len(batch), [None] * len(ranges))  # they have no derivatives
-    ctx.save_for_backward(*tensors, *output)
+    ctx.save_for_backward(*tensors, *kept_of(ctx.request.problem, output))
 
 
 def _pull_back(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
