@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch_cases import close, points
 from torch.utils.checkpoint import checkpoint
+from torch_cases import close, points
 
 from pairfuse.torch import LazyTensor, Vi, Vj
 

@@ -251,8 +251,8 @@ def reconnected(
 ) -> tuple[Tensor | None, ...]:
     """The outputs as functions of the inputs, for a derivative that will be differentiated again.
 
-    The first output is one already, or is not needed; the others, which only the derivative uses, are computed as reductions of their
-    own. The number of zeros of a product is locally constant.
+    The first output is one already, or is not needed; the others, which only the derivative uses, are computed as
+    reductions of their own. The number of zeros of a product is locally constant.
     """
     if request.problem.reduction == "sumsoftmaxweight":
         again = request._replace(problem=normaliser(request.problem))
