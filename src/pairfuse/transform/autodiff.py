@@ -90,7 +90,8 @@ def _passed_masks(node: Expr, condition: Expr) -> Sequence[Expr] | None:
     if node.op.vjp is None or node.op.kind != "same" or "fold" in node.op.traits:
         return None
     moved = node.op.vjp(condition, node, *node.args, **dict(node.params))
-    return moved if all(m is not None and m.kind == "bool" for m in moved) else None
+    found = [m for m in moved if m is not None and m.kind == "bool"]
+    return found if len(found) == len(moved) else None
 
 
 def _pull_back_inside(node: Expr, g: Expr) -> Sequence[Expr | None]:

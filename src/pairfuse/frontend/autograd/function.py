@@ -120,7 +120,7 @@ class Reduce(Function):
     def jvp(ctx: Any, _: None, *moved: Tensor | None) -> tuple[Any, ...]:
         # A tensor of zeros that torch has not filled in has no memory.
         moved = tuple(None if t is None or t._is_zerotensor() else t for t in moved)
-        saved = ctx.saved_tensors
+        saved: Sequence[Any] = ctx.saved_tensors  # the inputs, and the outputs that were kept
         if ctx.request.problem.record.outputs[0][1] != "real":
             return (None,) * len(saved[len(moved) :])
         # torch switches forward mode off while it calls this function, and with it the tangents of the outer levels of
