@@ -25,8 +25,7 @@ from test_reductions_backends import seeded, special_case
 
 from pairfuse.backends.triton import launch
 from pairfuse.backends.triton.tile import Tile, choose, widened
-from pairfuse.ir.expr import Expr, call, index, input_, whole
-from pairfuse.ir.expr import Expr, as_kind, call, index, input_
+from pairfuse.ir.expr import Expr, as_kind, call, index, input_, whole
 from pairfuse.ir.ops import TABLE
 from pairfuse.lower.integers import unseen
 from pairfuse.lower.kernel import Kernel

@@ -173,6 +173,63 @@ def test_deviations_of_equal_terms_are_flat() -> None:
         assert not torch.autograd.grad(result.sum(), [y])[0].any()
 
 
+def test_second_derivatives_of_a_product_of_quotients() -> None:
+    """Of a branch that is not taken, where it is infinite; a product differentiates through its own choices, too."""
+    x, y = torch.tensor([[1.0], [2.0]]).double(), torch.tensor([[1.0], [3.0], [0.5]]).double()
+
+    def lazy(x: Tensor) -> Tensor:
+        d = Vi(x) - Vj(y)
+        return where(d == 0, 1, 1 / d).prod(dim=1).sum()
+
+    def dense(x: Tensor) -> Tensor:
+        d = x[:, None] - y
+        one = torch.ones(()).double()
+        return torch.where(d == 0, one, 1 / torch.where(d == 0, one, d)).prod(1).sum()
+
+    for first in (torch.func.jacrev, torch.func.jacfwd):
+        close(first(lazy)(x), first(dense)(x))
+        for second in (torch.func.jacrev, torch.func.jacfwd):
+            close(second(first(lazy))(x), second(first(dense))(x))
+
+
+@pytest.mark.parametrize("power", [1.5, 0.25, 2.5, -0.25, -2, 0.5, -0.5])
+def test_powers_of_distances_of_coincident_points(power: float) -> None:
+    """At 0, all derivatives of a power that would be infinite are 0, as those of a root."""
+    x, others = points(4, 3), ~torch.eye(4, dtype=torch.bool)
+
+    def lazy(x: Tensor) -> Tensor:
+        return where(index_i() == index_j(), 0.0, (Vi(x) - Vj(x)).sqnorm2() ** power).sum(dim=1).sum()
+
+    def unmasked(x: Tensor) -> Tensor:
+        return ((Vi(x) - Vj(x)).sqnorm2() ** power).sum(dim=1).sum()
+
+    def dense(x: Tensor) -> Tensor:
+        d = (x[:, None] - x).square().sum(-1).where(others, torch.ones(()).double())
+        return (d**power).where(others, torch.zeros(()).double()).sum()
+
+    for f in (lazy, unmasked):
+        close(torch.func.grad(f)(x), torch.func.grad(dense)(x))
+        close(torch.func.hessian(f)(x), torch.func.hessian(dense)(x), 1e-9)
+
+
+def test_powers_whose_exponent_is_data() -> None:
+    """The same as with the number written in the formula; and d2 (x ** y) / dx dy at y = 0 is 1 / x."""
+    zero = torch.zeros(1, 1).double()
+    for number, slope, curvature in ((-1.0, 0, 0), (0.0, 0, 0), (0.25, 0, 0), (1.0, 1, 0), (1.5, 0, 0), (2.0, 0, 2)):
+        y = torch.full((1, 1), number).double()
+
+        def power(x: Tensor, y: Tensor) -> Tensor:
+            return (Vi(x) ** Vj(y)).sum(dim=1).sum()
+
+        assert torch.func.grad(power)(zero, y).item() == slope
+        assert torch.func.grad(power, 1)(zero, y).item() == 0
+        hessian = torch.func.hessian(power, (0, 1))(zero, y)
+        assert hessian[0][0].item() == curvature
+        assert all(h.isfinite().all() for row in hessian for h in row)
+    mixed = torch.func.hessian(lambda x, y: (Vi(x) ** Vj(y)).sum(dim=1).sum(), (0, 1))(zero + 2, zero)
+    assert mixed[0][1].item() == mixed[1][0].item() == 0.5
+
+
 # ---------------------------------------------------------------------- products
 
 ZEROS = [(), (1,), (0, 2), (0, 1, 3), (0, 1, 2, 3)]

@@ -160,15 +160,27 @@ elementwise(
 )
 
 
-def _pow_partials(out: Expr, x: Expr, y: Expr) -> tuple[Expr | None, ...]:
-    by_base = y * call("pow", x, y - 1)
+def _power_or_zero(x: Expr, y: Expr) -> Expr:
+    """x ** y, and 0 where x = 0 and y < 0: what derivatives of powers are made of, of all orders."""
+    power = call("pow", x, y)
     if not y.is_const():
-        by_base = where(call("eq", y, 0.0), 0.0, by_base)  # x ** 0 = 1 for every x, 0 included
-    elif y.is_const(0.0):
+        return where(call("eq", x, 0.0) & call("lt", y, 0.0), 0.0, power)
+    return where(call("eq", x, 0.0), 0.0, power) if y.param("value") < 0 else power
+
+
+def _pow_partials(out: Expr, x: Expr, y: Expr) -> tuple[Expr | None, ...]:
+    if y.is_const(0.0):
         return None, None
+    less = const(y.param("value") - 1) if y.is_const() else y - 1
     # 0 ** y = 0 for y > 0 near by: no slope, although log(0) is infinite
-    flat = call("eq", x, 0.0) & call("ge", y, 0.0)
-    return by_base, where(flat, 0.0, call("log", x) * out)
+    return y * _power_or_zero(x, less), where(call("eq", x, 0.0), 0.0, call("log", x) * out)
+
+
+def _powi_partial(out: Expr, x: Expr, n: int) -> tuple[Expr | None, ...]:
+    if n == 0:
+        return (None,)
+    slope = call("powi", x, n=n - 1) * n
+    return (slope if n > 0 else where(call("eq", x, 0.0), 0.0, slope),)
 
 
 elementwise(
@@ -179,7 +191,7 @@ elementwise(
     llvm="math:pow",
     triton="libdevice.pow({0}, {1})",
     domain=(POSITIVE, ANYWHERE),
-    doc="x to the real power y; NaN where x < 0 and y is no integer.",
+    doc="x to the real power y; NaN where x < 0 and y is no integer. Derivatives that are infinite at 0 are 0 there.",
     aliases=("Powf",),
 )
 
@@ -257,7 +269,7 @@ derived(
     kind="same",
     expand=_powi,
     # given, so that the derivative of x ** n is n x ** (n-1) and not the derivatives of all the products
-    partials=lambda out, x, n: (None if n == 0 else call("powi", x, n=n - 1) * n,),
+    partials=_powi_partial,
     domain=((0.3, 2.0),),
     samples=tuple(((3,), {"n": n}) for n in (-3, -1, 0, 1, 2, 3, 7)),
     doc="x to the integer power n, by repeated multiplication; x ** 0 is 1 everywhere.",

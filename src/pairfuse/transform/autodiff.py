@@ -4,8 +4,9 @@ In: formulas, and the expressions with respect to which they are differentiated 
 they are taken for independent).  Out: formulas, which may contain derived operations again.
 
 A cotangent of an expression has its length, and zero is `None` on the way.  Cotangents that come out of a `where` are
-kept in the form where(c, h, 0), and what follows is multiplied inside of it: the derivative of the branch that is not
-taken may be infinite, and 0 times infinity must not reach the sum.
+kept in the form where(c, h, 0), several conditions one inside of the other, and what follows is multiplied, negated,
+moved and added inside of them: the derivative of the branch that is not taken may be infinite, and 0 times infinity
+must not reach the sum.  In forward mode the choice comes last, and nothing is to be done.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from .expand import expand
 # Masks within masks that are kept apart, so that those of both branches of a choice find each other (`add`). Of choices
 # within choices the derivatives would be as long as the square of their number otherwise.
 MOST_MASKS = 4
+
+Mask = tuple[Expr, bool]  # where(condition, g, 0) if True, where(condition, 0, g) if False
 
 # ---------------------------------------------------------------------- reverse mode
 
@@ -70,23 +73,42 @@ def _seed(g: Expr, output: Expr) -> Expr:
 
 def _pull_back(node: Expr, g: Expr) -> Sequence[Expr | None]:
     """The cotangents of the arguments of `node`, whose own cotangent is g."""
-    conditions: list[tuple[Expr, bool]] = []
-    while (mask := _mask(g)) is not None and _keeps_mask(node, mask[0]):
-        condition, g, positive = mask
-        conditions.append((condition, positive))
-    if len(conditions) > MOST_MASKS and len({c.dim for c, _ in conditions}) == 1:
-        conditions = [(functools.reduce(operator.and_, [c if positive else ~c for c, positive in conditions]), True)]
-    parts = list(_pull_back_inside(node, g))
-    for condition, positive in reversed(conditions):
-        parts = [None if p is None else _masked(condition, p, positive) for p in parts]
+    masks, inner = _masks(g)
+    masks = _joined(masks)
+    passed = [_passed_masks(node, condition) for condition, _ in masks]
+    if any(p is None for p in passed):  # they stay where they are
+        kept = [m for m, p in zip(masks, passed, strict=True) if p is None]
+        masks = [m for m, p in zip(masks, passed, strict=True) if p is not None]
+        passed = [p for p in passed if p is not None]
+        inner = _masked_by(kept, inner)
+    parts = list(_pull_back_inside(node, inner))
+    for (_, positive), conditions in zip(reversed(masks), reversed(passed), strict=True):
+        assert conditions is not None
+        parts = [None if p is None else _masked(c, p, positive) for p, c in zip(parts, conditions, strict=True)]
     if node.op.partials is None and not node.op.elementwise:
         return parts
     return [None if p is None else _fit(p, a.dim) for p, a in zip(parts, node.args, strict=True)]
 
 
-def _keeps_mask(node: Expr, condition: Expr) -> bool:
-    """May the condition be applied to the cotangents of the arguments rather than to that of the node?"""
-    return condition.dim == 1 or node.op.elementwise or node.op.partials is not None
+def _joined(masks: list[Mask]) -> list[Mask]:
+    """Many masks as one condition, so that chains of choices differentiate in linear size."""
+    if len(masks) <= MOST_MASKS or len({c.dim for c, _ in masks}) > 1:
+        return masks
+    return [(functools.reduce(operator.and_, [c if positive else ~c for c, positive in masks]), True)]
+
+
+def _passed_masks(node: Expr, condition: Expr) -> Sequence[Expr] | None:
+    """The condition for the cotangent of each argument, if it may be applied to these rather than to that of the node.
+
+    Where components are only moved, those of the condition go the same way.
+    """
+    if condition.dim == 1 or node.op.elementwise or node.op.partials is not None:
+        return [condition] * len(node.args)
+    if node.op.vjp is None or node.op.kind != "same" or "fold" in node.op.traits:
+        return None
+    moved = node.op.vjp(condition, node, *node.args, **dict(node.params))
+    found = [m for m in moved if m is not None and m.kind == "bool"]
+    return found if len(found) == len(moved) else None
 
 
 def _pull_back_inside(node: Expr, g: Expr) -> Sequence[Expr | None]:
@@ -149,24 +171,35 @@ def zeros(dim: int) -> Expr:
 
 
 def scale(g: Expr, p: Expr) -> Expr:
-    """g * p, written so that neither ones nor a reciprocal are multiplied; p may be shorter than g."""
-    outside: list[int] = []  # what the product stands in, from the outside: 0 for a sign, else how often it is repeated
+    """g * p, written so that neither ones nor a reciprocal are multiplied; p may be shorter than g.
+
+    Signs, masks and the repetition of one number stay outside of the product: where g is 0, p may be infinite.
+    """
+    outside: list[Mask | int | None] = []  # what the product stands in: a mask, a length to repeat to, None for a sign
     while not (p.is_const(1.0) or p.is_const(-1.0)):
         if p.name == "neg":
             p = p.args[0]
-            outside.append(0)
+            outside.append(None)
         elif g.name == "neg":
             g = g.args[0]
-            outside.append(0)
+            outside.append(None)
+        elif (mask := _mask(g)) is not None:
+            condition, g, positive = mask
+            outside.append((condition, positive))
         elif g.name == "repeat" and g.args[0].dim == 1:  # one number for all components
             outside.append(g.dim)
             g = g.args[0]
         else:
             break
     result = _product(g, p)
-    for dim in reversed(outside):
-        result = _fit(result, dim) if dim else _negative(result)
+    for around in reversed(outside):
+        result = _fit(result, around) if isinstance(around, int) else _inside(around, result)
     return result
+
+
+def _inside(around: Mask | None, g: Expr) -> Expr:
+    """g inside of a mask, or of a sign (None)."""
+    return _negative(g) if around is None else _masked(around[0], g, around[1])
 
 
 def _product(g: Expr, p: Expr) -> Expr:
@@ -183,14 +216,8 @@ def _product(g: Expr, p: Expr) -> Expr:
 
 def weighted(weight: Expr, tangent: Expr) -> Expr:
     """weight * tangent, multiplied inside of the masks of the weight: where it is 0, the tangent may be infinite."""
-    masks: list[tuple[Expr, bool]] = []
-    while (mask := _mask(weight)) is not None:
-        condition, weight, positive = mask
-        masks.append((condition, positive))
-    result = weight * tangent if weight.dim > tangent.dim else scale(tangent, weight)
-    for condition, positive in reversed(masks):
-        result = _masked(condition, result, positive)
-    return result
+    masks, weight = _masks(weight)
+    return _masked_by(masks, weight * tangent if weight.dim > tangent.dim else scale(tangent, weight))
 
 
 def add(a: Expr | None, b: Expr | None) -> Expr | None:
@@ -199,16 +226,23 @@ def add(a: Expr | None, b: Expr | None) -> Expr | None:
         return a if b is None else b
     if a is b:
         return scale(a, const(2))
+    (masks_a, inner_a), (masks_b, inner_b) = _masks(a), _masks(b)
+    common = [m for m in masks_a if m in masks_b]
+    a = _masked_by([m for m in masks_a if m not in common], inner_a)
+    b = _masked_by([m for m in masks_b if m not in common], inner_b)
+    return _masked_by(common, _added(a, b))
+
+
+def _added(a: Expr, b: Expr) -> Expr:
+    """a + b, which have no mask in common."""
     mask_a, mask_b = _mask(a), _mask(b)
     if mask_a is None or mask_b is None:
         return a + b
     (ca, ga, positive_a), (cb, gb, positive_b) = mask_a, mask_b
-    if ca is not cb:
-        either = (ca if positive_a else ~ca) | (cb if positive_b else ~cb)
-        return _masked(either, a + b, True)
-    if positive_a == positive_b:
-        return _masked(ca, ga + gb, positive_a)
-    return call("where", ca, ga, gb) if positive_a else call("where", ca, gb, ga)
+    if ca is cb:
+        return call("where", ca, ga, gb) if positive_a else call("where", ca, gb, ga)
+    either = (ca if positive_a else ~ca) | (cb if positive_b else ~cb)
+    return _masked(either, a + b, True)
 
 
 def _sum(a: Expr | None, b: Expr) -> Expr:
@@ -216,7 +250,8 @@ def _sum(a: Expr | None, b: Expr) -> Expr:
 
 
 def _negative(g: Expr) -> Expr:
-    return g.args[0] if g.name == "neg" else -g
+    masks, inner = _masks(g)
+    return _masked_by(masks, inner.args[0] if inner.name == "neg" else -inner)
 
 
 def _masked(condition: Expr, g: Expr, positive: bool) -> Expr:
@@ -235,14 +270,31 @@ def _mask(g: Expr) -> tuple[Expr, Expr, bool] | None:
     return None
 
 
+def _masks(g: Expr) -> tuple[list[Mask], Expr]:
+    """All conditions on g, the outermost first, and what is inside of them."""
+    found: list[Mask] = []
+    while (mask := _mask(g)) is not None:
+        condition, g, positive = mask
+        if (condition, positive) not in found:
+            found.append((condition, positive))
+    return found, g
+
+
+def _masked_by(masks: Sequence[Mask], g: Expr) -> Expr:
+    for condition, positive in reversed(masks):
+        g = _masked(condition, g, positive)
+    return g
+
+
 def _fit(g: Expr, dim: int) -> Expr:
     """A cotangent made as long as what it belongs to: repeated, or summed for an argument that was broadcast."""
     if g.dim == dim:
         return g
     if g.dim == 1:
-        return call("repeat", g, times=dim)
+        masks, inner = _masks(g)
+        return _masked_by(masks, call("repeat", inner, times=dim))
     assert dim == 1
-    outside: list[tuple[Expr, bool] | None] = []  # what the sum stands in, from the outside: masks, None for a sign
+    outside: list[Mask | None] = []  # what the sum stands in, from the outside: masks, None for a sign
     while True:
         if g.name == "neg":
             g = g.args[0]
@@ -255,7 +307,7 @@ def _fit(g: Expr, dim: int) -> Expr:
     repeated = g.name == "repeat" and g.args[0].dim == 1
     result = g.args[0] * float(g.dim) if repeated else call("sum_d", g, group=g.dim)
     for around in reversed(outside):
-        result = _negative(result) if around is None else _masked(around[0], result, around[1])
+        result = _inside(around, result)
     return result
 
 

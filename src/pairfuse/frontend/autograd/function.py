@@ -24,6 +24,7 @@ from ...errors import UnsupportedError, message
 from ...lower.problem import Problem
 from ...runtime import arrays
 from ..base import Binding, Bindings
+from ..derivatives.kept import kept_outputs
 from ..derivatives.passes import passes
 from ..derivatives.selected_terms import with_index
 from ..derivatives.tangents import tangent_pass
@@ -101,8 +102,9 @@ class Reduce(Function):
         request, *tensors = inputs
         record = request.problem.record
         ctx.request = request
-        ctx.save_for_backward(*tensors, *output)
-        ctx.save_for_forward(*tensors, *output)
+        kept = kept_of(request.problem, output)
+        ctx.save_for_backward(*tensors, *kept)
+        ctx.save_for_forward(*tensors, *kept)
         ctx.set_materialize_grads(False)
         # Outputs that only serve the derivative are constants for torch: `reconnected` computes them again if need be.
         fixed = [o for k, o in enumerate(output) if k >= record.visible or record.outputs[k][1] != "real"]
@@ -121,7 +123,7 @@ class Reduce(Function):
     def jvp(ctx: Any, _: None, *moved: Tensor | None) -> tuple[Any, ...]:
         # A tensor of zeros that torch has not filled in has no memory.
         moved = tuple(None if t is None or t._is_zerotensor() else t for t in moved)
-        saved = ctx.saved_tensors
+        saved: Sequence[Any] = ctx.saved_tensors  # the inputs, and the outputs that were kept
         if ctx.request.problem.record.outputs[0][1] != "real":
             return (None,) * len(saved[len(moved) :])
         # torch switches forward mode off while it calls this function, and with it the tangents of the outer levels of
@@ -129,7 +131,7 @@ class Reduce(Function):
         nested = torch._C._are_functorch_transforms_active()
         with forward_ad._set_fwd_grad_enabled(nested):
             if nested:
-                saved = tuple([forward_ad.unpack_dual(t, level=0).primal for t in saved])
+                saved = tuple([None if t is None else forward_ad.unpack_dual(t, level=0).primal for t in saved])
             tensors, outputs = saved[: len(moved)], saved[len(moved) :]
             return (tangent(ctx.request, tensors, outputs, moved), *[None] * (len(outputs) - 1))
 
@@ -147,13 +149,25 @@ class Reduce(Function):
         return outputs, (0,) * len(outputs)
 
 
+def kept_of(problem: Problem, output: Sequence[Tensor]) -> list[Tensor | None]:
+    """The outputs that derivatives need, None for the others.
+
+    What is not kept may be changed in place before the derivative is computed.
+    """
+    needed_ones = kept_outputs(problem)
+    return [o if k in needed_ones else None for k, o in enumerate(output)]
+
+
 # ---------------------------------------------------------------------- reverse mode
 
 
 def gradients(
-    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor], g: Tensor, wanted: tuple[bool, ...]
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor | None], g: Tensor, wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
-    """The derivatives of <g, first output> with respect to the wanted inputs, each in the shape of its tensor."""
+    """The derivatives of <g, first output> with respect to the wanted inputs, each in the shape of its tensor.
+
+    outputs: those that were kept (`kept_of`).
+    """
     problem, sizes, settings = request
     if problem.record.through_index:
         chosen = selection(problem, sizes, tensors, outputs)
@@ -173,14 +187,14 @@ def gradients(
 
 
 def summed_gradients(
-    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor], g: Tensor, wanted: tuple[bool, ...]
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor | None], g: Tensor, wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """The same as sums over all pairs, from the cotangents of the record."""
     problem, sizes, settings = request
     check_differentiable(problem)
-    known = [*tensors, g, *outputs]
+    known: list[Any] = [*tensors, g, *outputs]
     if problem.both:  # what is indexed by no axis is a parameter of the passes
-        known[len(tensors) :] = [v.squeeze(-2) for v in (g, *outputs)]
+        known[len(tensors) :] = [None if v is None else v.squeeze(-2) for v in (g, *outputs)]
     found: list[Tensor | None] = [None] * len(tensors)
     for p in passes(problem, wanted):
         if sizes.ranges is not None and p.problem.columns != problem.columns:
@@ -202,7 +216,7 @@ def summed_gradients(
 
 
 def tangent(
-    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor], moved: Sequence[Tensor | None]
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor | None], moved: Sequence[Tensor | None]
 ) -> Tensor:
     """The derivative of the first output when the inputs move along `moved`; None stays."""
     problem, sizes, settings = request
@@ -217,14 +231,14 @@ def tangent(
             total: Tensor | None = None
             for part, values, slope in product_rule(request, tensors, outputs):
                 terms = slope * tangent(part, tensors, values, moved)
-                dim = outputs[0].shape[-1]
+                dim = problem.output_dims()[0]
                 total = _sum(total, terms.reshape(*terms.shape[:-1], terms.shape[-1] // dim, dim).sum(-2))
             assert total is not None
             return total
         outputs = reconnected(request, tensors, outputs)
     p = tangent_pass(problem, tuple(t is not None for t in moved))
     if problem.both:  # what is indexed by no axis is a parameter of the pass
-        outputs = [v.squeeze(-2) for v in outputs]
+        outputs = [None if v is None else v.squeeze(-2) for v in outputs]
     known = [*tensors, *moved, *outputs]
     return reduce_tensors(Call(p.problem, sizes, settings), [known[s] for s in p.slots])[0]  # type: ignore[misc]
 
@@ -232,12 +246,14 @@ def tangent(
 # ---------------------------------------------------------------------- derivatives that are differentiated again
 
 
-def reconnected(request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def reconnected(
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor | None]
+) -> tuple[Tensor | None, ...]:
     """The outputs as functions of the inputs, for a derivative that will be differentiated again.
 
-    The first output is one already; the others, which only the derivative uses, follow it, or a reduction of their own.
-    The maximum of a softmax is a constant, which the derivatives do not depend on; so is the number of zeros of a
-    product, and the scale of its other factor.
+    The first output is one already, or is not needed, and None; the others, which only the derivative uses, follow it,
+    computed once more where it was not kept. The maximum of a softmax is a constant, which the derivatives do not
+    depend on; so is the number of zeros of a product, and the scale of its other factor.
     """
     reduction = request.problem.reduction
     if reduction == "sumsoftmaxweight":
@@ -246,9 +262,13 @@ def reconnected(request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tens
         return value, logarithm, maximum, _following(total, reduce_tensors(again, tensors)[0])
     if reduction in ("logsumexp", "logsumexp_weight"):
         value, maximum, total = outputs
+        value = reduce_tensors(request, tensors)[0] if value is None else value
         return value, maximum, _following(total, value)
     if reduction == "prod":
         value, rest, scale, zeros = outputs
+        value = reduce_tensors(request, tensors)[0] if value is None else value
+        assert rest is not None
+        assert scale is not None
         moved = (value - value.detach()) / scale.where(scale != 0.0, 1.0)
         return value, rest + moved, scale, zeros
     return tuple(outputs)
@@ -272,11 +292,12 @@ def has_vanishing_terms(problem: Problem) -> bool:
 
 
 def product_rule(
-    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor]
+    request: Call, tensors: Sequence[Tensor], outputs: Sequence[Tensor | None]
 ) -> list[tuple[Call, tuple[Tensor, ...], Tensor]]:
     """The reductions that a product is made of, their outputs, and its derivatives with respect to them."""
     rest, powers = (request._replace(problem=part) for part in factors(request.problem))
     rest_outputs, power_outputs = reduce_tensors(rest, tensors), reduce_tensors(powers, tensors)
+    assert outputs[3] is not None
     value, slopes = symmetric(power_outputs[0], outputs[3])
     count = slopes.shape[-1] // value.shape[-1]
     return [
@@ -310,7 +331,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
     tensors, key, m, n, batch, ranges = inputs
     ctx.request, ctx.count = operator_call(key, m, n, batch, ranges), len(tensors)
     ctx.others = (None, None, None, [None] * len(batch), [None] * len(ranges))  # they have no derivatives
-    ctx.save_for_backward(*tensors, *output)
+    ctx.save_for_backward(*tensors, *kept_of(ctx.request.problem, output))
 
 
 def _pull_back(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:

@@ -68,12 +68,15 @@ class Selection:
         return total.sum_to_size(tensor.shape)
 
 
-def selection(problem: Problem, sizes: Sizes, tensors: Sequence[Tensor], outputs: Sequence[Tensor]) -> Selection:
-    """The selected terms of a reduction whose outputs are (values, indices), each (*batch, rows, length * K).
+def selection(problem: Problem, sizes: Sizes, tensors: Sequence[Tensor], outputs: Sequence[Tensor | None]) -> Selection:
+    """The selected terms of a reduction whose outputs are (values, indices), of which only the indices are needed.
 
-    There is one tensor for every slot of the problem.
+    They are (*batch, rows, length * K); there is one tensor for every slot of the problem.
     """
-    values, indices = outputs
+    indices = outputs[1]
+    assert indices is not None
+    dtype = getattr(torch, problem.dtype)
+    components = _components(indices, problem.formulas[0].dim, dtype)
     indices = indices.movedim(-1, -2)
     by_place = tuple(indices.shape)
     flat = indices.reshape(*sizes.batch, by_place[-2] * by_place[-1]).clamp(min=0)
@@ -89,7 +92,7 @@ def selection(problem: Problem, sizes: Sizes, tensors: Sequence[Tensor], outputs
         by_place,
     )
     moved = [chosen.chosen(slot, t) for slot, t in enumerate(tensors)]
-    moved += [_halves(indices, values.dtype), _components(values, problem.formulas[0].dim)]
+    moved += [_halves(indices, dtype), components]
     return replace(chosen, tensors=moved)
 
 
@@ -114,7 +117,7 @@ def _halves(indices: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.stack((high, low), -1).to(dtype)
 
 
-def _components(values: Tensor, length: int) -> Tensor:
+def _components(indices: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     """For each place, which component of the formula it selects: rows of zeros and a one, (places, length)."""
-    one_hot = torch.eye(length, dtype=values.dtype, device=values.device)
-    return one_hot.repeat_interleave(values.shape[-1] // length, dim=0)
+    one_hot = torch.eye(length, dtype=dtype, device=indices.device)
+    return one_hot.repeat_interleave(indices.shape[-1] // length, dim=0)

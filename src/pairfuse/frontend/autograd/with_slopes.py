@@ -16,11 +16,12 @@ import torch
 from torch.autograd import Function
 
 from ...runtime import arrays
+from ..derivatives.kept import kept_outputs
 from ..derivatives.slopes import Slopes, slopes
 from .operator import Call, run
 
 Tensor = torch.Tensor
-Gradients = Callable[[Call, Sequence[Tensor], Sequence[Tensor], Tensor, tuple[bool, ...]], list[Tensor | None]]
+Gradients = Callable[[Call, Sequence[Tensor], Sequence[Tensor | None], Tensor, tuple[bool, ...]], list[Tensor | None]]
 
 
 def slopes_for(request: Call, tensors: Sequence[Tensor]) -> Slopes | None:
@@ -65,7 +66,8 @@ class ReduceWithSlopes(Function):
             # where all terms are -inf, no softmax is defined, and the value is constant
             slope = slope.where(value != -torch.inf, 0.0)
         ctx.request, ctx.plan, ctx.gradients = request, plan, gradients
-        ctx.save_for_backward(*tensors, slope, value, *hidden)
+        kept = value if 0 in kept_outputs(request.problem) else None
+        ctx.save_for_backward(*tensors, slope, kept, *hidden)
         ctx.count = len(tensors)
         ctx.set_materialize_grads(False)
         return (value,)
