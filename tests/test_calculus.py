@@ -155,7 +155,7 @@ def test_traces_of_linear_maps() -> None:
     trace = formula.trace_operator(v)
     assert trace.symbolic_variables == ((1, 3, 0), (2, 3, 1), (3, 9, 2))
     dense = 2 * np.trace(A.reshape(3, 3)) + (X[:, None] * Y).sum(-1) - Y.sum(-1) / 4
-    np.testing.assert_allclose((trace + 0 * u.sum()).sum(axis=1)(X, Y, A), dense.sum(1)[:, None], rtol=1e-12)
+    np.testing.assert_allclose((trace + 0 * u.sum(-1)).sum(axis=1)(X, Y, A), dense.sum(1)[:, None], rtol=1e-12)
     data = Pm(np.ones(3))
     check((x_i | data).trace_operator(data), np.broadcast_to(X.sum(1)[:, None, None], (5, 7, 1)))
 

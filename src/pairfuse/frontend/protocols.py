@@ -35,19 +35,19 @@ OPERATORS = {
     **dict.fromkeys(("or", "bitwise_or"), ("__or__", "__ror__")),
     **dict.fromkeys(("xor", "bitwise_xor"), ("__xor__", "__rxor__")),
 }
-# What torch calls for x - tensor: the operands stand in the order of the call, (x, tensor).
-FIRST = {
-    "radd": "__radd__",
-    "rsub": "__rsub__",
-    "rmul": "__rmul__",
-    "rdiv": "__rtruediv__",
-    "rpow": "__rpow__",
-    "rmatmul": "__rmatmul__",
-    "rmod": "__rmod__",
-    "rfloordiv": "__rfloordiv__",
-    "rand": "__rand__",
-    "ror": "__ror__",
-    "rxor": "__rxor__",
+# What torch calls for x - tensor is tensor.__rsub__(x): the method of x, which takes the tensor.
+REFLECTED = {
+    "radd": "__add__",
+    "rsub": "__sub__",
+    "rmul": "__mul__",
+    "rdiv": "__truediv__",
+    "rpow": "__pow__",
+    "rmatmul": "__matmul__",
+    "rmod": "__mod__",
+    "rfloordiv": "__floordiv__",
+    "rand": "__and__",
+    "ror": "__or__",
+    "rxor": "__xor__",
 }
 # Methods under another name.
 METHODS = {
@@ -134,8 +134,8 @@ def call(library: str, name: str, args: Sequence[Any], keywords: dict[str, Any])
     if name in OPERATORS and len(args) == 2 and not keywords:
         x, y = args
         return getattr(x, OPERATORS[name][0])(y) if isinstance(x, Lazy) else getattr(y, OPERATORS[name][1])(x)
-    if name in FIRST and len(args) == 2 and isinstance(args[0], Lazy):
-        return getattr(args[0], FIRST[name])(args[1])
+    if name in REFLECTED and len(args) == 2 and isinstance(args[1], Lazy):
+        return getattr(args[1], REFLECTED[name])(args[0])
     if name in STRUCTURE and args:
         return STRUCTURE[name](shown, args, keywords)
     if name in VALUES and len(args) == 1 and isinstance(args[0], Lazy) and not keywords:
