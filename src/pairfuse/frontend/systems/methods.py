@@ -236,15 +236,16 @@ def ratio(a: Numbers, b: Numbers, where: Any = True) -> Numbers:
 
 
 def check_symmetry(equations: Equations, p: Vectors, q: Vectors, running: np.ndarray) -> None:
-    """A symmetric A has <A p, q> = <p, A q>: looked at for q = A p, in the first step, by one more product.
+    """A symmetric A has <A p, w> = <p, A w>: looked at for w like q = A p, in the first step, by one more product.
 
     What rounding errors make of a symmetric matrix is far below the bound, and what is below it hinders no method.
     """
     if equations.trusted:
         return
     columns = equations.columns
-    back = equations.product(q)
-    forth = columns.inner(q, q)
+    w = columns.times(columns.scale(q), q)  # of size 1, whatever A is
+    back = equations.product(w)
+    forth = columns.inner(q, w)
     with np.errstate(over="ignore", invalid="ignore"):
         gap = np.abs(columns.inner(back, p) - forth)
         size = forth + columns.norm(back) * columns.norm(p)

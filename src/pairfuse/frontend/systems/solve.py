@@ -192,7 +192,10 @@ def _right_hand_side(matrix: Lazy, b: Any) -> tuple[Lazy, bool]:
 def _evaluated(matrix: Lazy, b: Any) -> Lazy:
     """A formula of i, or of j, as a variable that holds its values; with their derivatives."""
     space = b._space
-    if (space.ni is None) == (space.nj is None) or space.symbols or space.ranges is not None:
+    if space.symbols:
+        hint = "Vi(k, E) itself is a right-hand side that is given later."
+        raise FormulaError(message(f"{CALL}: b has variables without data.", f"b: {describe(b)}", hint))
+    if (space.ni is None) == (space.nj is None) or space.ranges is not None:
         hint = "an array of n rows, Vi(b), or a formula of i alone; reductions of K over j give such arrays."
         raise FormulaError(message(f"{CALL}: b does not depend on i alone.", f"b: {describe(b)}", hint))
     over = "i" if space.ni is None else "j"
