@@ -99,7 +99,7 @@ MISTAKES: list[tuple[str, type[PairfuseError], str, str]] = [
     ("bool(K)", SymbolicError, "bool(x): a formula is neither true nor false.", "x.any(dim=1)"),
     ("1 if K < 1 else 2", SymbolicError, "bool(x): a formula is neither true nor false.", "of i and j"),
     ("len(K)", SymbolicError, "len(x): a formula has several sizes.", "x.shape"),
-    ("list(K)", SymbolicError, "iteration over x: rows of a formula", "the arrays"),
+    ("list(K)", SymbolicError, "iteration over x: nothing is computed", "x.blocks(n)"),
     ("float(K)", SymbolicError, "float(x): nothing is computed before a reduction.", "x.sum(dim=1)"),
     # reductions: the axis
     ("np.sum(K)", ShapeError, "sum(): which axis?", "dim=0 reduces over i, dim=1 over j, dim=2 or -1"),
@@ -130,7 +130,7 @@ MISTAKES: list[tuple[str, type[PairfuseError], str, str]] = [
     ("K.Kmin(0, dim=1)", ShapeError, "Kmin(K=0): K is a whole number, at least 1.", "of i and j"),
     ("K.argKmin(2.5, dim=1)", ShapeError, "argKmin(K=2.5): K is a whole number, at least 1.", "of i and j"),
     ("K.sum(dim=1, bakend='x')", KeywordError, "sum(bakend=...): there is no such keyword.", "did you mean backend?"),
-    ("K.sum(dim=1, zzz=1)", KeywordError, "sum(zzz=...): there is no such keyword.", "keywords of reductions"),
+    ("K.sum(dim=1, zzz=1)", KeywordError, "sum(zzz=...): there is no such keyword.", "the keywords are axis, dim"),
     ("K.sum(dim=1, backend='cuda')", UnsupportedError, "sum(backend='cuda'): there is no such backend.", "'auto'"),
     ("K.sum(dim=1, device_id='cuda')", ShapeError, "sum(device_id='cuda'): a device is a number", ""),
     ("K.sum(dim=1, ranges=(1,))", ShapeError, "sum(ranges=...): ranges are a tuple", "from_matrix"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from functools import lru_cache
+from types import FunctionType
 from typing import Any, TypeVar
 
 from .. import forks
@@ -229,7 +230,9 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
         raise self._not_dense("len(x)", "a formula has several sizes", "x.shape, x.ni, x.nj.")
 
     def __iter__(self) -> Any:
-        raise self._not_dense("iteration over x", "rows of a formula cannot be selected", "iterate over the arrays.")
+        raise self._not_dense(
+            "iteration over x", "nothing is computed before it is asked for", "x.blocks(n) goes over the rows."
+        )
 
     def __float__(self) -> float:
         raise self._not_dense("float(x)", "nothing is computed before a reduction", "x.sum(dim=1) gives an array.")
@@ -292,6 +295,14 @@ TWO_MEANINGS = Clash(
 )
 
 
+def name_methods(cls: type) -> None:
+    """Let Python's own errors say LazyTensor.clamp() wherever the method is written."""
+    for base in cls.__mro__[1:-1]:
+        for name, method in vars(base).items():
+            if isinstance(method, FunctionType):
+                method.__qualname__ = f"{cls.__name__}.{name}"
+
+
 def from_text(cls: type[T], text: str, bindings: Bindings, space: Space) -> T:
     """The symbolic tensor of a formula in text (used by pickle)."""
     return cls._make(parse(text), bindings, space)
@@ -309,3 +320,4 @@ def constant(value: int) -> Expr:
 
 
 install(LazyTensor)
+name_methods(LazyTensor)

@@ -23,7 +23,7 @@ from ..base import Binding, Lazy, merge, renumbered, variable
 from ..deferred import Task, perform
 from ..evaluate import Settings, check_sizes, computed_in, device_value, dtype_of, gpu_settings, host_value, sizes_of
 from ..integers import as_real, check_held, resolved
-from ..linear import rows_of
+from ..linear import column, rows_of
 from ..messages import describe, describe_value
 from ..reduce import compact
 from ..space import Clash, Space, Symbol, join
@@ -179,12 +179,15 @@ def _right_hand_side(matrix: Lazy, b: Any) -> tuple[Lazy, bool]:
             raise DtypeError(message(f"{CALL}: K is complex, b is real.", f"b: {describe(b)}", hint))
         return b, False
     kind = arrays.library(b)
+    flat = kind is None or b.ndim == 1
+    if kind is None and (rows := column(b)) is not None:
+        b, kind, flat = rows, arrays.NUMPY, rows.ndim == 1
     if kind is None or b.ndim == 0:
         hint = "an array (n,), (n, E) or (*batch, n, E), or a variable Vi(b)."
         raise DtypeError(message(f"{CALL}: b is not an array of rows.", f"b: {describe_value(b)}", hint))
     try:
         rows = b[:, None] if b.ndim == 1 else b
-        return rows_of(matrix, rows + 0j if matrix._space.is_complex else rows, "i", kind), b.ndim == 1
+        return rows_of(matrix, rows + 0j if matrix._space.is_complex else rows, "i", kind), flat
     except PairfuseError as cause:
         raise type(cause)(f"{CALL}: {str(cause).partition(': ')[2]}") from None
 
