@@ -90,7 +90,7 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
     def _operand(self: T, name: str, value: Any) -> T:
         lifted = self._lift(value)
         count, flat = lifted._length, getattr(value, "ndim", 1) == 1
-        if 1 < count == self._space.nj and self._length == 1 and flat and OPS[name].elementwise:
+        if 1 < count == self._space.nj and self._length == 1 and flat and (OPS[name].elementwise or name == "dot"):
             raise TWO_MEANINGS  # NumPy would scale the columns, KeOps makes vectors
         return lifted
 
@@ -291,7 +291,8 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
 TWO_MEANINGS = Clash(
     ShapeError,
     "an array of as many numbers as the matrix has columns has two meanings.",
-    "Vj(y[:, None]) is one number for each column; Pm(y) is a vector of parameters, the same for all pairs.",
+    "Vj(y[:, None]) is one number for each column; Pm(y) is a vector of parameters, the same for all pairs; "
+    "K @ y is the product of a matrix.",
 )
 
 
