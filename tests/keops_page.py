@@ -111,7 +111,7 @@ def tables() -> dict[str, dict[str, tuple[str, str]]]:
     for line in PAGE.splitlines():
         if line.startswith("### "):
             section = line[4:]
-        elif line.startswith("| `"):
+        elif section and line.startswith("| `"):
             names, state, note = (cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:4])
             for name in re.findall(r"`([^`]+)`", names):
                 entry = name.replace("\\|", "|")

@@ -85,9 +85,9 @@ def test_text() -> None:
     k = (Vi(points(5, 3)) - Vj(points(7, 3))).sqnorm2()
     assert str(k).splitlines()[0] == "Pairfuse LazyTensor"
     assert "formula: sqnorm2(x0_i[3] - x1_j[3])" in str(k)
-    assert "shape: (5, 7, 1)" in str(k)
+    assert "shape: (5, 7)" in str(k)
     assert "reduction over i (dim=0) or j (dim=1)" in str(k)
-    assert repr(k).startswith("LazyTensor(sqnorm2(x0_i[3] - x1_j[3]), shape=(5, 7, 1), float64")
+    assert repr(k).startswith("LazyTensor(sqnorm2(x0_i[3] - x1_j[3]), shape=(5, 7), float64")
     assert k.formula == "sqnorm2(x0_i[3] - x1_j[3])"
     assert [v.shape for v in k.variables] == [(5, 3), (7, 3)]
 

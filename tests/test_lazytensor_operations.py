@@ -36,7 +36,7 @@ def test_every_row_is_a_method(row: Op) -> None:
         (dense,) = evaluate(roots, dict(zip(leaves, placed, strict=True)))
         dense = np.asarray(dense) * 1.0
         columns = dense.shape[1]
-        assert formula.ndim == dense.shape[-1]
+        assert dense.shape[-1] == formula.D
         close(formula.sum(dim=1), np.broadcast_to(dense, (4, columns, dense.shape[-1])).sum(1))
 
 

@@ -12,12 +12,15 @@ import operator
 import re
 import warnings
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from keops_page import tables
+from scipy import special
 
 from pairfuse import numpy as on_numpy
 from pairfuse import torch as on_torch
@@ -36,6 +39,13 @@ DIFFERENT = {
     "round": "`K.round()`",
     "bitwise_or": "`x \\| y` of vectors",
     "shape": "`K.shape`",
+}
+# methods that mean something else, where the function of the library does not
+DIFFERENT_METHODS = {
+    **dict.fromkeys(("T", "H", "t"), "`np.trace(K)`"),
+    **dict.fromkeys(("dot", "norm", "normalize", "kron", "tensordot", "concat", "cat"), "`x.dot(y)`"),
+    **dict.fromkeys(("grad", "diff", "extract"), "`x.grad`"),
+    "dtype": "`K.dtype`",
 }
 # what has a value on a formula and none on an array, and harms nobody
 MORE = ("clip", "imag")
@@ -224,6 +234,130 @@ def test_indices_over_both_axes_are_those_of_the_flat_matrix(which: str) -> None
     same(values, np.take_along_axis(flat, order, 1))
 
 
-def test_every_stated_difference_is_on_the_page() -> None:
-    for row in DIFFERENT.values():
-        assert f"| {row}" in PAGE, row
+# ---------------------------------------------------------------------- every public name
+
+# What the words of both libraries do not say: a call on a formula, and on the dense array.
+OWN: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], Any]]] = {
+    "D": (lambda k: k.D, lambda k: k.shape[-1]),
+    "axis_letter": (lambda k: k.axis_letter is None, lambda k: True),
+    "blocks": (
+        lambda k: [(part, np.asarray(block)) for part, block in k.blocks(3)][1][1],
+        lambda k: k[:, 3:],
+    ),
+    "dense": (lambda k: k.dense(), lambda k: k),
+    "explain": (lambda k: "--- kernel ---" in k.explain(), lambda k: True),
+    "floordiv": (lambda k: k.floordiv(0.3), lambda k: k // 0.3),
+    "inv": (lambda k: k.inv(), lambda k: 1 / k),
+    "log1mexp": (lambda k: (-k).log1mexp(), lambda k: np.log(1 - np.exp(-k))),
+    "concatenate": (lambda k: k.concatenate([k, k]), lambda k: np.concatenate([k, k], -1)),
+    "where": (lambda k: k.where(k > 0.3, 0.0), lambda k: np.where(k > 0.3, k, 0.0)),
+    "is_complex": (lambda k: k.is_complex, lambda k: False),
+    "log_sigmoid": (lambda k: k.log_sigmoid(), lambda k: -np.log1p(np.exp(-k))),
+    "logsubexp": (lambda k: (k + 1).logsubexp(k), lambda k: np.log(np.exp(k + 1) - np.exp(k))),
+    "norm1": (lambda k: k.norm1(), lambda k: np.abs(k).sum(-1, keepdims=True)),
+    "norminf": (lambda k: k.norminf(), lambda k: np.abs(k).max(-1, keepdims=True)),
+    "stop_gradient": (lambda k: k.stop_gradient(), lambda k: k),
+    "value_and_grad": (lambda k: k.value_and_grad("sum", dim=2)[0], lambda k: k.sum(2)),
+    "matmat": (lambda k: k.sum(-1).matmat(np.ones((5, 2))), lambda k: k.sum(-1) @ np.ones((5, 2))),
+    "rmatmat": (lambda k: k.sum(-1).rmatmat(np.ones((4, 2))), lambda k: k.sum(-1).swapaxes(1, 2) @ np.ones((4, 2))),
+    "Kmax": (lambda k: k.Kmax(2, dim=2), lambda k: -np.sort(-k, 2)[:, :, :2]),
+    "argKmax": (lambda k: k.argKmax(2, dim=2), lambda k: np.argsort(-k, 2)[:, :, :2]),
+    "Kmax_argKmax": (
+        lambda k: k.Kmax_argKmax(2, dim=2),
+        lambda k: (-np.sort(-k, 2)[:, :, :2], np.argsort(-k, 2)[:, :, :2]),
+    ),
+}
+NAMES = sorted(n for n in dir(on_numpy.LazyTensor) if not n.startswith("_"))
+OF_KEOPS = {n for s in ("Attributes of a LazyTensor", "Operators and methods", "Reductions") for n in tables()[s]}
+
+
+def namesakes(name: str, face: str) -> list[Callable[..., Any]]:
+    """What has this name among the methods of arrays and the functions of the libraries, as functions of the array."""
+    array = np.ndarray if face == "numpy" else torch.Tensor
+    if hasattr(array, name):
+        return [lambda k, *args: getattr(k, name)(*args) if callable(getattr(k, name)) else getattr(k, name)]
+    places = (np, special) if face == "numpy" else (torch, torch.nn.functional)
+    found = [getattr(m, name) for m in places if hasattr(m, name)]
+    return [f for f in found if callable(f) and not isinstance(f, type)][:1]
+
+
+@pytest.mark.parametrize("face", ["numpy", "torch"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_public_name(name: str, face: str) -> None:
+    """It means what its namesake means, or is defined above, or is a name of KeOps that has none."""
+    lazy, dense, array = formulas(face)
+    if name.endswith("_reduction"):
+        plain = name.removesuffix("_reduction")
+        places = (2,) if plain.startswith(("K", "argK")) else (lazy,) if plain == "sumsoftmaxweight" else ()
+        same(getattr(lazy, name)(*places, dim=2), getattr(lazy, plain)(*places, dim=2))
+        return
+    if name in OWN:
+        ours, theirs = OWN[name]
+        if not (face == "torch" and name in ("matmat", "rmatmat")):
+            same(ours(lazy), theirs(array))
+        return
+    found = namesakes(name, face)
+    different = DIFFERENT | DIFFERENT_METHODS
+    if not found or name in different:
+        assert name in OF_KEOPS or name in different or namesakes(name, "torch" if face == "numpy" else "numpy")
+        return
+
+    def call(k: Any, *args: Any) -> Any:
+        if k is not lazy:
+            return found[0](k, *args)
+        method = getattr(k, name)
+        return method(*args) if callable(method) else method
+
+    method = getattr(type(lazy), name)
+    parameters = list(signature(method).parameters.values())[1:] if callable(method) else []
+    needed = sum(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+    for args in ([()], [(0.25,), (lazy,)], [(0.25, 0.5)])[needed]:
+        try:
+            found[0](dense, *(dense if a is lazy else a for a in args))
+        except Exception:  # arrays have no such call, so nobody expects anything of it
+            continue
+        agrees(name, lambda k, args=args: call(k, *(k if a is lazy else a for a in args)), lazy, dense)
+
+
+NUMBERS = on_numpy.Vi(np.array([[1.0], [np.nan], [3.0]])) * on_numpy.Vj(np.array([[1.0], [2.0]]))
+SMALL = on_numpy.Vi(X[0, :, 0]) * on_numpy.Vj(Y[0, 0])
+TENSOR = on_torch.Vi(torch.tensor([[1.0], [2.0], [4.0]])) * on_torch.Vj(torch.tensor([[1.0]]))
+RAMP = torch.tensor([[0.0], [2.0]], dtype=torch.float64, requires_grad=True)
+# the rows of the page that are no matter of one name, and what shows that they are true
+SHOWN: dict[str, Callable[[], Any]] = {
+    "`K.sum(dim=1)`": lambda: SMALL.sum(-1).sum(dim=1).shape == (4, 1),
+    "`K.min(dim=1)`, NaN": lambda: (NUMBERS.min(dim=0) == [[1.0], [2.0]]).all(),
+    "`K.min(dim=1)` in torch's words": lambda: (
+        isinstance(TENSOR.min(dim=0), torch.Tensor) and len(torch.min(TENSOR, 0)) == 2
+    ),
+    "`K * w`": lambda: refused(lambda: SMALL.sum(-1) * np.ones(5)) and refused(lambda: SMALL.sum(-1).dot(np.ones(5))),
+    "`K[1, :, k]`": lambda: np.allclose(SMALL[1, :, 2], (X[0] * Y[0])[1, :, 2]),
+    "`K.var(dim=1)`": lambda: bool(TENSOR.var(dim=0) > 2) and np.isclose(NUMBERS[::2].var(dim=0)[0, 0], 1.0),
+    "`K.clamp(low, high)`": lambda: (
+        torch.autograd.grad(on_torch.Vi(RAMP).clamp(0, 1).sum(dim=0).sum(), RAMP)[0].flatten().tolist() == [1, 0]
+    ),
+    "`float32` and `float64` together": lambda: refused(lambda: SMALL * on_numpy.Vi(X[0, :, 0].astype("f4"))),
+    "`bool(K)`, `len(K)`, `for row in K`": lambda: all(refused(lambda f=f: f(SMALL)) for f in (bool, len, list)),
+}
+
+
+def refused(call: Callable[[], Any]) -> bool:
+    with pytest.raises(PairfuseError, match="Hint: "):
+        call()
+    return True
+
+
+@pytest.mark.parametrize("row", SHOWN)
+def test_the_other_differences(row: str) -> None:
+    assert SHOWN[row]()
+
+
+def test_every_stated_difference_is_on_the_page_and_every_row_is_tested() -> None:
+    _, _, table = PAGE.partition("## What differs, and why")
+    rows = [line for line in table.partition("## ")[0].splitlines() if line.startswith("| ")][2:]
+    stated = {*DIFFERENT.values(), *DIFFERENT_METHODS.values(), *SHOWN}
+    for text in stated:
+        assert any(row.startswith(f"| {text}") for row in rows), text
+    for row in rows:
+        assert any(row.startswith(f"| {text}") for text in stated), row
+    assert len(rows) <= 25, "the table is short"

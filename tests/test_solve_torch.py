@@ -69,7 +69,9 @@ def rbf_loss(solve: Callable[..., Tensor], kernel: Callable[..., Any]) -> Callab
     return loss
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"precond": "nystrom", "rank": 6}, {"precond": "jacobi"}, {"method": "minres"}])
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"precond": "nystrom", "rank": 6}, {"precond": "jacobi"}, {"method": "minres"}, {"method": "gmres"}]
+)
 def test_second_derivatives_of_an_interpolation_loss(kwargs: dict[str, Any]) -> None:
     """First and second derivatives in the points, the scale, the values and alpha agree with dense torch."""
 
@@ -83,6 +85,35 @@ def test_second_derivatives_of_an_interpolation_loss(kwargs: dict[str, Any]) -> 
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-8 * float(b.detach().abs().max()))
     assert all(float(e.detach().abs().max()) > 1e-6 for e in expected)
+
+
+def test_derivatives_of_a_system_that_is_not_symmetric() -> None:
+    """Two orders, and forward mode: systems with the transposed matrix."""
+    x, y, b = points(N, 2), points(N, 2, seed=2), points(N, 2, seed=3)
+    alpha, scale = torch.tensor(2.0, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+
+    def lazy(x: Tensor, y: Tensor, b: Tensor, alpha: Tensor) -> Tensor:
+        return lazy_gaussian(x, y, scale).solve(b, alpha=alpha, method="gmres", **EXACT)
+
+    def dense(x: Tensor, y: Tensor, b: Tensor, alpha: Tensor) -> Tensor:
+        return dense_solve(dense_gaussian(x, y, scale), b, alpha)
+
+    tensors = followed(x, y, b, alpha)
+    weights = points(N, 2, seed=4)
+    got, expected = (second_derivatives((f(*tensors) ** 2 * weights).sum(), tensors) for f in (lazy, dense))
+    for a, e in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-7, atol=1e-8 * float(e.detach().abs().max()))
+    given, along = (x, y, b, alpha), (y, x, b, alpha)
+    close(torch.func.jvp(lazy, given, along)[1], torch.func.jvp(dense, given, along)[1], 1e-8)
+
+
+def test_the_derivative_of_a_right_hand_side_that_is_a_formula() -> None:
+    x = points(N, 2).requires_grad_()
+    scale = torch.ones(2, dtype=torch.float64)
+    u = lazy_gaussian(x.detach(), x.detach(), scale).solve((Vi(x) ** 2).sum(-1), alpha=0.5, **EXACT)
+    expected = dense_solve(dense_gaussian(x, x, scale).detach(), (x**2).sum(-1, keepdim=True), 0.5)
+    got, wanted = (torch.autograd.grad((v**2).sum(), x)[0] for v in (u, expected))
+    close(got, wanted, 1e-8)
 
 
 def test_the_whole_hessian() -> None:

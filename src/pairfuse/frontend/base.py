@@ -54,6 +54,8 @@ class Lazy:
 
     # NumPy arrays on the left of an operator leave the operation to us.
     __array_priority__ = 1e6
+    # So do tables and columns of pandas, whose own priorities end at 4000.
+    __pandas_priority__ = 1e6
 
     @classmethod
     def _make(cls: type[L], expr: Expr, bindings: Bindings = (), space: Space = EMPTY) -> L:

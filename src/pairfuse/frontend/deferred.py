@@ -60,7 +60,7 @@ def perform(task: Task, operands: tuple[Lazy, ...], options: dict[str, Any]) -> 
 
 def _now(task: Task, operands: tuple[Lazy, ...], options: dict[str, Any]) -> Any:
     space = operands[0]._space
-    settings = parse(task.title, options, space.backend, dtype_of(space), task.record)
+    settings = parse(task.title, options, space.backend, dtype_of(space), task.record, type(operands[0]))
     if options.get("ranges") is not None:
         operands = _with_ranges(task, operands, options["ranges"])
     results = task.run(settings, *operands)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from functools import lru_cache
+from types import FunctionType
 from typing import Any, TypeVar
 
 from .. import forks
@@ -89,7 +90,7 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
     def _operand(self: T, name: str, value: Any) -> T:
         lifted = self._lift(value)
         count, flat = lifted._length, getattr(value, "ndim", 1) == 1
-        if 1 < count == self._space.nj and self._length == 1 and flat and OPS[name].elementwise:
+        if 1 < count == self._space.nj and self._length == 1 and flat and (OPS[name].elementwise or name == "dot"):
             raise TWO_MEANINGS  # NumPy would scale the columns, KeOps makes vectors
         return lifted
 
@@ -229,7 +230,9 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
         raise self._not_dense("len(x)", "a formula has several sizes", "x.shape, x.ni, x.nj.")
 
     def __iter__(self) -> Any:
-        raise self._not_dense("iteration over x", "rows of a formula cannot be selected", "iterate over the arrays.")
+        raise self._not_dense(
+            "iteration over x", "nothing is computed before it is asked for", "x.blocks(n) goes over the rows."
+        )
 
     def __float__(self) -> float:
         raise self._not_dense("float(x)", "nothing is computed before a reduction", "x.sum(dim=1) gives an array.")
@@ -288,8 +291,17 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
 TWO_MEANINGS = Clash(
     ShapeError,
     "an array of as many numbers as the matrix has columns has two meanings.",
-    "Vj(y[:, None]) is one number for each column; Pm(y) is a vector of parameters, the same for all pairs.",
+    "Vj(y[:, None]) is one number for each column; Pm(y) is a vector of parameters, the same for all pairs; "
+    "K @ y is the product of a matrix.",
 )
+
+
+def name_methods(cls: type) -> None:
+    """Let Python's own errors say LazyTensor.clamp() wherever the method is written."""
+    for base in cls.__mro__[1:-1]:
+        for name, method in vars(base).items():
+            if isinstance(method, FunctionType):
+                method.__qualname__ = f"{cls.__name__}.{name}"
 
 
 def from_text(cls: type[T], text: str, bindings: Bindings, space: Space) -> T:
@@ -309,3 +321,4 @@ def constant(value: int) -> Expr:
 
 
 install(LazyTensor)
+name_methods(LazyTensor)

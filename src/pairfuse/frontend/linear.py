@@ -116,8 +116,7 @@ def column(v: Any) -> Any:
     """A list of numbers as an array (N,), and what else is nearly an array; None for anything else."""
     if isinstance(v, (list, tuple)) and v and all(isinstance(n, (int, float, complex)) for n in v):
         return np.array(v)
-    array = arrays.nearly(v)
-    return array[:, 0] if array is not None and array.shape[-1:] == (1,) and np.ndim(v) == 1 else array
+    return arrays.nearly(v)
 
 
 def _summed(over: str, flat: bool, settings: Settings, terms: Lazy) -> Any:

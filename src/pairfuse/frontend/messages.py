@@ -31,10 +31,10 @@ OPERATORS = {
     "ne": "x != y",
     "dot": "x | y",
     "where": "where(x, y, z)",
-    "min_d": "x.min()",
-    "max_d": "x.max()",
-    "argmin_d": "x.argmin()",
-    "argmax_d": "x.argmax()",
+    "min_d": "x.min(-1)",
+    "max_d": "x.max(-1)",
+    "argmin_d": "x.argmin(-1)",
+    "argmax_d": "x.argmax(-1)",
 }
 NAMES = "xyzuvw"
 # Rows whose first argument is not the object of the method: the operands in the order of the method.
@@ -72,6 +72,8 @@ def describe_value(value: Any) -> str:
     """A raw value in a line: "NumPy array, shape (3, 4), int64"."""
     kind = arrays.library(value)
     if kind is None:
+        if hasattr(value, "shape") and hasattr(value, "__array__"):  # tables and columns
+            return f"{type(value).__name__}, shape {tuple(value.shape)}"
         text = repr(value)
         return f"{type(value).__name__} {text if len(text) < 60 else text[:57] + '...'}"
     name = "NumPy array" if isinstance(value, np.ndarray) else "torch tensor"

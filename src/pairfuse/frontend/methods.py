@@ -6,7 +6,9 @@ Rows whose method takes other arguments than the row are written out in vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from inspect import Parameter, Signature
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -198,32 +200,60 @@ def install(cls: type[Operations]) -> None:
 
 
 def method_of(op: Op) -> Callable[..., Any]:
-    """The method of a row: self is its first argument, parameters come last or by keyword."""
-    name, others, names = op.name, op.arity - 1, op.params  # and not the row itself: torch.compile reads this code
-    shown = signature_of(op)
+    """The method of a row: self is its first argument, then come the other operands, then parameters."""
+    name, others, names = op.name, op.arity - 1, names_of(op)  # and not the row itself: torch.compile reads this code
+    taken = len(names)
 
-    def unary(self: Any) -> Any:
+    def unary(self: Any, *args: Any, **named: Any) -> Any:
+        if args or named:
+            raise _misused(name, (), args, named)
         if self._space.is_complex:
             return self._apply(name)
         return self._make(node(name, (self._expr,), ONE_INPUT, ()), self._bindings, self._space)
 
-    def general(self: Any, *args: Any, **params: Any) -> Any:
-        if len(args) < others or len(args) - others + len(params) != len(names):
-            given, taken = len(args) + len(params), others + len(names)
-            raise KeywordError(message(f"{shown}: takes {taken} arguments, not {given}."))
-        named = dict(zip(names, args[others:], strict=False), **params)
-        return self._call(name, *args[:others], **named)
+    def general(self: Any, *args: Any, **named: Any) -> Any:
+        if named or len(args) != taken:
+            args = _arranged(name, names, args, named)
+        return self._call(name, *args[:others], **dict(zip(names[others:], args[others:], strict=True)))
 
     # operands of these may be refused, in the user's words
     plain = op.arity == 1 and not op.params and op.operands != "index"
     method: Any = unary if plain else general
     method.__name__ = name
     method.__qualname__ = f"LazyTensor.{name}"
-    method.__doc__ = f"{op.doc}\n\n{signature_of(op)}"
+    method.__doc__ = f"{op.doc}\n\n{call_of(name, names)}"
+    method.__signature__ = Signature([Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in ("self", *names)])
     return method
 
 
-def signature_of(op: Op) -> str:
-    """How the method is called: "x.atan2(y)"."""
-    names = list("yzuvw"[: op.arity - 1]) + list(op.params)
-    return f"x.{op.name}({', '.join(names)})"
+def names_of(op: Op) -> tuple[str, ...]:
+    """The arguments of the method of a row but self: y, z ... are operands, then come the parameters."""
+    return (*"yzuvw"[: op.arity - 1], *op.params)
+
+
+def call_of(name: str, names: Sequence[str]) -> str:
+    """How a method is called: "x.atan2(y)"."""
+    return f"x.{name}({', '.join(names)})"
+
+
+def _arranged(name: str, names: Sequence[str], args: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The arguments in their order, where some are given by keyword."""
+    rest = names[len(args) :]
+    if len(args) + len(named) != len(names) or not all(n in named for n in rest):
+        raise _misused(name, names, args, named)
+    return (*args, *[named[n] for n in rest])
+
+
+def _misused(name: str, names: Sequence[str], args: Sequence[Any], named: Mapping[str, Any]) -> KeywordError:
+    """The error of a call with arguments that the method does not take, or without some that it needs."""
+    call = call_of(name, names)
+    unknown = [n for n in named if n not in names]
+    if unknown:
+        near = get_close_matches(unknown[0], names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it is called as {call}."
+        return KeywordError(message(f"x.{name}({unknown[0]}=...): there is no such keyword.", hint=hint))
+    twice = [n for n in named if n in names[: len(args)]]
+    if twice:
+        return KeywordError(message(f"{call}: {twice[0]} is given twice."))
+    count = "no argument" if not names else f"{len(names)} argument{'s' * (len(names) > 1)}"
+    return KeywordError(message(f"{call}: takes {count}, not {len(args) + len(named)}."))

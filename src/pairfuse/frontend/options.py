@@ -7,6 +7,7 @@ precisely than the data, and there are no chunks to enable.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -44,18 +45,17 @@ KNOWN = (
 )
 
 
-def parse(name: str, options: dict[str, Any], backend: str | None, dtype: str, record: str = "") -> Settings:
+def parse(
+    name: str, options: dict[str, Any], backend: str | None, dtype: str, record: str = "", owner: type | None = None
+) -> Settings:
     """Check the keywords of a reduction and keep those that matter here.
 
-    Arguments: name: the call, for the errors; record: the record of the table, if it has another name.
+    Arguments: name: the call, for the errors; record: the record of the table, if it has another name; owner: the
+    class whose method was called.
     """
     if not options:
         return DEFAULT if backend is None else Settings(backend_name(name, backend), None)
-    for key in options:
-        if key not in KNOWN:
-            near = get_close_matches(key, KNOWN, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the keywords of reductions are {', '.join(KNOWN)}."
-            raise KeywordError(message(f"{name}({key}=...): there is no such keyword.", hint=hint))
+    check_names(name, options, owner)
     if options.get("ranges") is not None:
         ranges.read(f"{name}(ranges=...)", options["ranges"])
     _check_accumulation(name, record or name, options, dtype)
@@ -68,6 +68,24 @@ def parse(name: str, options: dict[str, Any], backend: str | None, dtype: str, r
 
 
 DEFAULT = Settings()
+
+
+def check_names(name: str, options: dict[str, Any], owner: type | None = None) -> None:
+    """Refuse keywords that neither reductions in general nor this method of the class `owner` take."""
+    for key in options:
+        if key not in KNOWN:
+            known = dict.fromkeys((*_keywords_of(getattr(owner, name.removesuffix("_weight"), None)), *KNOWN))
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the keywords are {', '.join(known)}."
+            raise KeywordError(message(f"{name}({key}=...): there is no such keyword.", hint=hint))
+
+
+def _keywords_of(method: Any) -> list[str]:
+    """The keywords that a method names itself."""
+    if not callable(method):
+        return []
+    found = list(inspect.signature(method).parameters.values())[1:]
+    return [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
 def backend_name(name: str, backend: str | None) -> str | None:

@@ -112,9 +112,12 @@ OF_ARRAYS = {
 
 def ufunc(function: Any, method: str, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
     """What NumPy's universal function gives on these inputs."""
-    if method != "__call__" or keywords:
-        what = f".{method}" if method != "__call__" else f"(..., {', '.join(keywords)}=...)"
-        raise _refusal(f"np.{function.__name__}{what}", function.__name__, inputs)
+    if method != "__call__":
+        raise _refusal(f"np.{function.__name__}.{method}", function.__name__, inputs)
+    if keywords:
+        call_text = f"np.{function.__name__}(x, {next(iter(keywords))}=...)"
+        hint = f"np.{function.__name__}(x) is a formula, too; where(condition, x, y) chooses, reductions take out=."
+        raise KeywordError(message(f"{call_text}: x is a formula, nothing is computed here.", (), hint))
     return call("np", function.__name__, inputs, {})
 
 

@@ -18,6 +18,7 @@ from .base import Bindings, Lazy, Params, merge, renumbered
 from .evaluate import Settings, computed_in, evaluate
 from .messages import describe, operation_error
 from .numbers import packed
+from .options import check_names
 from .pairs import reduced_pairs
 from .space import Clash, Space
 
@@ -36,8 +37,10 @@ def over_of(x: Lazy, name: str, axis: int | None, dim: int | None, vector: bool 
     return letter
 
 
-def one_of(x: Lazy, name: str, axis: Any, dim: Any) -> Any:
+def one_of(x: Lazy, name: str, axis: Any, dim: Any, options: dict[str, Any]) -> Any:
     """The axis or axes that were given under one of two names."""
+    if axis is None and dim is None and options:  # axes=1 is no axis, but a keyword that does not exist
+        check_names(name, options, type(x))
     if axis is None or dim is None or axis == dim:
         return axis if dim is None else dim
     text = f"{name}(axis={axis!r}, dim={dim!r}): two names for the same, give one."

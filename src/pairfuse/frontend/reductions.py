@@ -5,12 +5,13 @@ Every method takes ``axis`` or ``dim``: with b batch axes, b reduces over i (the
 The keyword arguments of all of them: ``call=False`` gives a function that computes when called; ``out=`` an array to
 fill; ``backend``; ``ranges=`` for the pairs that take part (docs/block-sparse.md); ``accuracy="fast"`` for less exact
 products (docs/accuracy.md); ``progress=True`` shows a bar; ``device_id``, ``dtype_acc``, ``use_double_acc``,
-``sum_scheme``, ``enable_chunks``, ``use_fast_math`` and ``keepdim`` are accepted for programs written for KeOps and
-change nothing.
+``sum_scheme``, ``enable_chunks`` and ``use_fast_math`` are accepted for programs written for KeOps and change nothing.
+``keepdims=`` or ``keepdim=`` gives the shape that NumPy and torch give to results (shapes.py).
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from .both_axes import STEPS, list_step
 from .deferred import Task, perform
 from .evaluate import Settings, computed_in
 from .messages import describe, operand_facts
+from .options import check_names
 from .ranges import divided, terms_per_row
 from .reduce import VECTOR, axes_of, one_of, over_of, reduce, scalar_formula
 from .variables import parts
@@ -49,19 +51,20 @@ class Reductions(Vectors):
         other: Lazy | None = None,
     ) -> Any:
         """One output of the record `name`; `vector` is the operation that does the same over the components."""
-        number = one_of(self, name, axis, dim)
+        number = one_of(self, name, axis, dim, options)
         if isinstance(number, (tuple, list)):
             inner = None if name.startswith("arg") else vector  # an index of indices has no meaning
             return self._over_several(name, number, options, STEPS.get(name), inner, other)
         over = over_of(self, name, number, None, vector is not None)
         if over == VECTOR:
+            _refuse_out(self, name, options)
             return self._apply(vector)  # type: ignore[arg-type]
         operands = (self,) if other is None else (self, other)
         return perform(Task(name, over, partial(_first, name, over)), operands, options)
 
     def _reduce_all(self, name: str, axis: Axes, dim: Axes, options: dict[str, Any]) -> Any:
         """All outputs of the record `name`."""
-        number = one_of(self, name, axis, dim)
+        number = one_of(self, name, axis, dim, options)
         if isinstance(number, (tuple, list)):
             return self._over_several(name, number, options, STEPS[name])
         over = over_of(self, name, number, None)
@@ -75,7 +78,7 @@ class Reductions(Vectors):
         if places * self._expr.dim > LONGEST_VECTOR:
             text = f"{name}(K={shown_number(places)}): too many, K times the length of the vectors is 2**27 at most."
             raise ShapeError(message(text, f"x: {describe(self)}"))
-        number = one_of(self, name, axis, dim)
+        number = one_of(self, name, axis, dim, options)
         if isinstance(number, (tuple, list)):
             return self._over_several(name, number, options, list_step(name, places), opt_arg=places)
         over = over_of(self, name, number, None)
@@ -136,11 +139,12 @@ class Reductions(Vectors):
 
         Differentiable.
         """
-        number = one_of(self, "mean", axis, dim)
+        number = one_of(self, "mean", axis, dim, options)
         if isinstance(number, (tuple, list)):
             return self._over_several("mean", number, options, partial(_over_pairs, "mean"), "sum")
         over = over_of(self, "mean", number, None, vector=True)
         if over == VECTOR:
+            _refuse_out(self, "mean", options)
             return self._apply("sum") / self._length
         return perform(task("mean", over, partial(_mean, over)), (self,), options)
 
@@ -180,7 +184,7 @@ class Reductions(Vectors):
         if less is None:
             less = 1 if self._space.library == arrays.TORCH else 0
         run = _variance if name == "var" else _deviation
-        number = one_of(self, name, axis, dim)
+        number = one_of(self, name, axis, dim, options)
         if isinstance(number, (tuple, list)):
             return self._over_several(name, number, options, partial(run, "ij", less))
         over = over_of(self, name, number, None)
@@ -306,7 +310,7 @@ class Reductions(Vectors):
         return self._apply("logical_not")._truth("all", axis, dim, options, _none)
 
     def _truth(self, name: str, axis: Axes, dim: Axes, options: dict[str, Any], judge: Callable[[Any], Any]) -> Any:
-        number = one_of(self, name, axis, dim)
+        number = one_of(self, name, axis, dim, options)
         several = isinstance(number, (tuple, list))
         over = axes_of(self, name, number, False) if several else over_of(self, name, number, None)
         return perform(task(name, over, partial(_judged, judge, over)), (self,), options)
@@ -348,6 +352,16 @@ class Reductions(Vectors):
         over = over_of(self, name, axis, dim)
         operands = (self,) if other is None else (self, self._as_weight(other, name))
         return perform(Task("logsumexp", over, partial(_max_sumshiftexp, over), word=name), operands, options)
+
+
+def _refuse_out(x: Lazy, name: str, options: dict[str, Any]) -> None:
+    """Over the components nothing is computed: the keywords are looked at, and have nothing to say."""
+    if not options:
+        return
+    check_names(name, options, type(x))
+    if options.get("out") is not None:
+        hint = "reduce over i or j for an array."
+        raise KeywordError(message(f"{name}(-1, out=...): over the components the result is a formula.", hint=hint))
 
 
 def record_of(name: str) -> Reduction:
@@ -455,6 +469,7 @@ def _twin(name: str) -> Callable[..., Any]:
     method.__name__ = f"{name}_reduction"
     method.__qualname__ = f"LazyTensor.{name}_reduction"
     method.__doc__ = f"The same as `{name}` over i or j; the axis must be given."
+    method.__signature__ = inspect.signature(getattr(Reductions, name))  # type: ignore[attr-defined]
     return method
 
 

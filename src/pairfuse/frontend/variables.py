@@ -62,6 +62,8 @@ def parts(x: Any, axis: int | None = None) -> Parts:
         return _from_numbers(tuple(float(v) for v in x))
     array = arrays.nearly(x)
     if array is not None:
+        if array.ndim == 1 and axis in (0, 1):  # a column of a table: one number for each row
+            array = array[:, None]
         return _from_array(array, AXES[axis], arrays.NUMPY)
     numbers: list[Any] = x if isinstance(x, list) else [x]
     if numbers and all(isinstance(v, (Complex, np.bool_)) for v in numbers):
@@ -186,7 +188,7 @@ def _parameter_only(x: Any, axis: int | None) -> None:
             message(
                 f"LazyTensor(x, axis={axis}): numbers and lists of numbers are parameters.",
                 f"x: {describe_value(x)}",
-                "leave the axis out, or pass an array of shape (rows, D).",
+                "Pm(x) is a parameter; rows are an array of two axes (rows, D), for numbers np.array(x)[:, None].",
             )
         )
 
@@ -217,6 +219,7 @@ def _refusal(x: Any) -> DtypeError:
         message(
             f"LazyTensor(x): a {type(x).__name__} cannot take part in a formula.",
             shown,
-            "accepted: numbers, lists of numbers, NumPy arrays, torch tensors, and what NumPy takes for an array.",
+            "accepted: numbers, lists of numbers, NumPy arrays, torch tensors, and what has __array__ or DLPack; "
+            "np.asarray(x) converts other things.",
         )
     )

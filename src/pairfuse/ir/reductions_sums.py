@@ -94,7 +94,9 @@ def _prod_ref(f: Any) -> tuple[Any, ...]:
     while m.shape[-2] > 1:
         missing = -m.shape[-2] % COLUMNS_AT_ONCE
         m = np.pad(m, [(0, 0)] * (m.ndim - 2) + [(0, missing), (0, 0)], constant_values=1.0)
-        m, shift = np.frexp(m.reshape(*m.shape[:-2], -1, COLUMNS_AT_ONCE, m.shape[-1]).prod(-2))
+        m, shift = np.frexp(
+            m.reshape(*m.shape[:-2], m.shape[-2] // COLUMNS_AT_ONCE, COLUMNS_AT_ONCE, m.shape[-1]).prod(-2)
+        )
         e = e + shift.sum(-2)
     m = m.prod(-2)
     e = np.clip(e, -LARGEST_EXPONENT, LARGEST_EXPONENT).astype(np.int64)

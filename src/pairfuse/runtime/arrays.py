@@ -62,10 +62,24 @@ def nearly(x: Any) -> np.ndarray | None:
         array = np.from_dlpack(x)
     else:
         return None
-    if array.dtype.kind == "O":
-        text = f"LazyTensor(x): the {type(x).__name__} holds Python objects."
-        raise DtypeError(message(text, f"dtype: {getattr(x, 'dtype', 'object')}", "convert it: x.astype(float)."))
-    return array[:, None] if array.ndim == 1 else array
+    if array.dtype.kind not in "biufc":
+        raise _no_numbers(x, array)
+    return array
+
+
+def _no_numbers(x: Any, array: np.ndarray) -> DtypeError:
+    """The error of a table or a column that holds something else than numbers."""
+    name, kind = type(x).__name__, array.dtype.kind
+    if array.ndim == 2 and hasattr(x, "columns"):
+        others = [c for c in x.columns if np.asarray(x[c]).dtype.kind not in "biufc"]
+        facts = f"columns without numbers: {', '.join(map(repr, others[:5]))}{', ...' if len(others) > 5 else ''}"
+        hint = "select the columns of numbers, x[[...]], or put numbers in the place of the others."
+    else:
+        facts = f"dtype: {getattr(x, 'dtype', array.dtype)}"
+        hint = "convert the column: x.astype(float) of pandas, x.cast(float) of polars, the numbers of categories."
+        if kind == "O" and isinstance(x, (list, tuple)):
+            hint = "build it from numbers, np.array(x, dtype=float)."
+    return DtypeError(message(f"LazyTensor(x): the {name} does not hold numbers.", facts, hint))
 
 
 def number_type(x: Any, kind: str) -> str:
@@ -101,6 +115,8 @@ def _remedy(name: str, kind: str) -> str:
         return "convert the array, " + ("x.astype(np.complex64)." if kind == NUMPY else "x.to(torch.complex64).")
     if name == "object":
         return "the array holds Python objects; build it from numbers, for example np.array(x, dtype=float)."
+    if kind == NUMPY and name.startswith(("str", "bytes", "datetime", "timedelta", "void")):
+        return "give numbers: categories by their number, times in seconds, x.astype(float) of strings of digits."
     return "convert the array, " + ("x.astype(np.float32)." if kind == NUMPY else "x.float().")
 
 

@@ -49,7 +49,11 @@ def read(key: Any, sizes: Sequence[int], shown: str) -> Key:
 
     Raises SelectionError: too many indices, out of range, of a type that selects nothing.
     """
-    given = [_plain(k) for k in (key if isinstance(key, tuple) else (key,))]
+    try:
+        given = [_plain(k) for k in (key if isinstance(key, tuple) else (key,))]
+    except ValueError:
+        hint = "lists of indices have one length: pad them, or select one after the other."
+        raise _error(key, "lists of different lengths.", shown, hint) from None
     taken = sum(_axes_of(k) for k in given)
     dots = [n for n, k in enumerate(given) if k is Ellipsis]
     if len(dots) > 1 or taken > len(sizes):
@@ -64,9 +68,12 @@ def read(key: Any, sizes: Sequence[int], shown: str) -> Key:
 
 
 def _plain(part: Any) -> Any:
-    """Lists and tensors as arrays."""
-    if arrays.library(part) == arrays.TORCH:
+    """Lists, tensors and columns of tables as arrays."""
+    kind = arrays.library(part)
+    if kind == arrays.TORCH:
         return part.detach().cpu().numpy()
+    if kind is None and callable(getattr(part, "__array__", None)) and not isinstance(part, np.generic):
+        return np.asarray(part)
     return np.array(part) if isinstance(part, (list, range)) else part
 
 

@@ -53,8 +53,13 @@ def _with_variable(number: Lazy, bindings: Bindings, space: Space) -> tuple[Expr
 
 def _variable(x: Lazy, numbers: np.ndarray) -> Lazy:
     """Numbers of rows or columns as a variable beside the data of x."""
-    array = arrays.wrap(numbers, x._space.library)
+    array = arrays.wrap(_owned(numbers), x._space.library)
     return x._lift(array.to(x._space.device) if x._space.on_gpu else array)
+
+
+def _owned(numbers: np.ndarray) -> np.ndarray:
+    """torch warns of memory that cannot be written, such as that of broadcast arrays."""
+    return numbers if numbers.flags.writeable else numbers.copy()
 
 
 def taken(data: Any, key: tuple[Any, ...]) -> Any:
@@ -67,7 +72,7 @@ def taken(data: Any, key: tuple[Any, ...]) -> Any:
         if isinstance(part, slice) and (part.step or 1) < 0:  # torch has no views that go backwards
             numbers = np.arange(*part.indices(data.shape[axis]))
             data, part = data.index_select(axis, as_tensor(numbers, device=data.device)), slice(None)
-        plain.append(as_tensor(part, device=data.device) if isinstance(part, np.ndarray) else part)
+        plain.append(as_tensor(_owned(part), device=data.device) if isinstance(part, np.ndarray) else part)
     return data[tuple(plain)]
 
 

@@ -1,9 +1,10 @@
-"""Iterative solvers of A u = b for symmetric matrices that are only known by their products with vectors.
+"""Iterative solvers of A u = b for matrices that are only known by their products with vectors.
 
 In: `Equations` (the product, a preconditioner), a right-hand side, when to stop.  Out: the solution and a `Report`.
 Pure algorithms: nothing here knows formulas.  Vectors are blocks (*batch, rows, E), NumPy arrays or tensors on any
 device; every batch and, unless the components are coupled, every column is a system of its own, with its own steps.
 The few numbers of a column (steps, norms) are NumPy arrays of float64, (*batch, 1, E), whatever the vectors are.
+The methods for symmetric matrices are here, that for all matrices in gmres.py.
 
 Sources: M. Hestenes, E. Stiefel, Methods of conjugate gradients for solving linear systems, 1952;
 C. Paige, M. Saunders, Solution of sparse indefinite systems of linear equations, 1975.
@@ -27,6 +28,8 @@ PROGRESS = 0.5
 RESOLVED = 128
 # A curvature is negative beyond doubt if it is so many roundings of the largest one below zero.
 DOUBT = 128
+# Vectors between two restarts of GMRES, which stores twice as many.
+RESTART = 50
 
 
 class Breakdown(Exception):
@@ -56,7 +59,8 @@ class Report(NamedTuple):
     iterations  products with the matrix that moved the solution
     residual    root mean square of b - A u, computed from u, for each column: shape (*batch, E)
     converged   whether the tolerance was reached, for each column
-    reason      "converged"; "max_iter": too many iterations; "precision": rounding errors allow no smaller residual
+    reason      "converged"; "max_iter": too many iterations; "precision": rounding errors allow no smaller residual;
+                "stagnation": the residual no longer falls (GMRES with restarts)
     """
 
     iterations: int
@@ -69,11 +73,17 @@ Watch = Callable[[int, Numbers, Numbers], None]
 
 
 class Equations(NamedTuple):
-    """A u = b: the product with A, the preconditioner (about the inverse of A, symmetric and positive), the columns."""
+    """A u = b: the product with A, the preconditioner (about the inverse of A, symmetric and positive), the columns.
+
+    trusted  whether A is known to be what the method needs: it is not looked whether it is symmetric
+    restart  vectors of GMRES between two restarts
+    """
 
     product: Callable[[Vectors], Vectors]
     precondition: Callable[[Vectors], Vectors] | None
     columns: Columns
+    trusted: bool = False
+    restart: int = RESTART
 
     def preconditioned(self, r: Vectors) -> Vectors:
         return r if self.precondition is None else self.precondition(r)
@@ -84,11 +94,13 @@ class Method(Protocol):
 
     broken    columns in which the method can go no further
     doubtful  columns in which the last step, and what follows, may be made of rounding errors
+    stalled   columns that are broken because their residual no longer falls
     """
 
     residual: Numbers
     broken: np.ndarray
     doubtful: np.ndarray
+    stalled: np.ndarray
 
     def __init__(self, equations: Equations, r: Vectors) -> None: ...
 
@@ -144,6 +156,7 @@ class Search:
         self.tolerance = np.maximum(eps, stopping.rtol * self.size)
         self.start = None if start is None else columns.times(np.where(self.size > 0, self.scale, 0.0), start)
         self.count = 0
+        self.stalled = False
 
     def run(self) -> tuple[Vectors, Report]:
         start = self.start
@@ -183,6 +196,7 @@ class Search:
             running = running & (state.residual > self.tolerance) & ~state.broken
             if self.count % CHECK == 0 and running.any():
                 running = running & (self._look(u) <= state.residual / PROGRESS)
+        self.stalled = bool(state.stalled.any())
         self._look(u)
 
     def _look(self, u: Vectors) -> Numbers:
@@ -200,7 +214,8 @@ class Search:
     def _report(self) -> Report:
         converged = self.norm <= np.maximum(self.tolerance, RESOLVED * self.columns.rounding * self.size)
         capped = self.count >= self.stopping.max_iter
-        reason = "converged" if converged.all() else "max_iter" if capped else "precision"
+        reason = "max_iter" if capped else "stagnation" if self.stalled else "precision"
+        reason = "converged" if converged.all() else reason
         residual = self.norm / self.scale / self.columns.count**0.5
         return Report(self.count, residual[..., 0, :], converged[..., 0, :], reason)
 
@@ -210,14 +225,37 @@ def _finite(numbers: Numbers, text: str, hint: str) -> None:
         raise Breakdown(f"{text}.", hint)
 
 
-def _finite_product(numbers: Numbers, iteration: int) -> None:
+def finite_product(numbers: Numbers, iteration: int) -> None:
     hint = "look for NaN and infinities in the data of K, and for terms without a value at i = j, such as 1 / |x - y|."
     _finite(numbers, f"K @ v is not finite at iteration {iteration + 1}", hint)
 
 
-def _ratio(a: Numbers, b: Numbers, where: Any = True) -> Numbers:
+def ratio(a: Numbers, b: Numbers, where: Any = True) -> Numbers:
     """a / b, and 0 where that has no meaning."""
     return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=where & (b != 0))
+
+
+def check_symmetry(equations: Equations, p: Vectors, q: Vectors, running: np.ndarray) -> None:
+    """A symmetric A has <A p, w> = <p, A w>: looked at for w like q = A p, in the first step, by one more product.
+
+    What rounding errors make of a symmetric matrix is far below the bound, and what is below it hinders no method.
+    """
+    if equations.trusted:
+        return
+    columns = equations.columns
+    w = columns.times(columns.scale(q), q)  # of size 1, whatever A is
+    back = equations.product(w)
+    forth = columns.inner(q, w)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gap = np.abs(columns.inner(back, p) - forth)
+        size = forth + columns.norm(back) * columns.norm(p)
+        found = running & np.isfinite(size) & (gap > 4 * columns.rounding**0.5 * size)
+    if found.any():
+        part = float(np.max(ratio(gap, size, found)))
+        raise Breakdown(
+            f"the matrix is not symmetric: <A v, w> and <v, A w> differ by {part:.1%} for A = K + alpha and w = A v.",
+            "method='gmres' is for all matrices; method='cg' and 'minres' need K_ij = K_ji.",
+        )
 
 
 # ---------------------------------------------------------------------- conjugate gradients
@@ -233,7 +271,7 @@ class ConjugateGradients:
         self.p = z * 1
         self.descent = self.columns.inner(r, z)
         self.residual = self.columns.norm(r)
-        self.broken = self.doubtful = np.zeros(self.residual.shape, bool)
+        self.broken = self.doubtful = self.stalled = np.zeros(self.residual.shape, bool)
         self.largest = np.zeros(self.residual.shape)  # curvature <p, A p> / <p, p>
 
     def step(self, u: Vectors, running: np.ndarray, iteration: int) -> Vectors:
@@ -241,14 +279,17 @@ class ConjugateGradients:
         self._check_descent(running, iteration)
         q = self.equations.product(p)
         curvature = columns.inner(p, q)
+        finite_product(np.where(running, curvature, 0.0), iteration)
+        if iteration == 0:
+            check_symmetry(self.equations, p, q, running)
         self._check_curvature(curvature, running, iteration)
-        step = _ratio(self.descent, curvature, running & (curvature > 0))
+        step = ratio(self.descent, curvature, running & (curvature > 0))
         u += columns.times(step, p)
         self.r -= columns.times(step, q)
         z = self.equations.preconditioned(self.r)
         descent = columns.inner(self.r, z)
         self.residual = columns.norm(self.r) if self.equations.precondition is not None else np.sqrt(descent)
-        self.p = z + columns.times(_ratio(descent, self.descent, running), p)
+        self.p = z + columns.times(ratio(descent, self.descent, running), p)
         self.descent = descent
         return u
 
@@ -259,8 +300,7 @@ class ConjugateGradients:
 
     def _check_curvature(self, curvature: Numbers, running: np.ndarray, iteration: int) -> None:
         """<p, A p> is positive; a little below zero is a rounding error, at which the column stops."""
-        _finite_product(np.where(running, curvature, 0.0), iteration)
-        relative = _ratio(curvature, self.columns.inner(self.p, self.p))
+        relative = ratio(curvature, self.columns.inner(self.p, self.p))
         self.largest = np.maximum(self.largest, relative)
         negative = running & (relative < -DOUBT * self.columns.rounding * self.largest)
         negative |= running & (relative < 0) & (self.largest <= 0)
@@ -270,8 +310,8 @@ class ConjugateGradients:
             raise Breakdown(
                 f"the matrix is not positive definite: at iteration {iteration + 1} "
                 f"<p, A p> = {worst:.2e} <p, p> for A = K + alpha.",
-                f"a larger alpha; {wider}method='minres' for symmetric matrices with eigenvalues of both signs. "
-                "K has to be symmetric.",
+                f"a larger alpha; {wider}method='minres' for symmetric matrices with eigenvalues of both signs, "
+                "method='gmres' for all matrices.",
             )
         self.broken = self.broken | (running & (curvature <= 0))
 
@@ -297,7 +337,7 @@ class MinimalResiduals:
         self.equations, self.columns = equations, equations.columns
         self.r = r * 1
         self.residual = self.columns.norm(r)
-        self.broken = self.doubtful = np.zeros(self.residual.shape, bool)
+        self.broken = self.doubtful = self.stalled = np.zeros(self.residual.shape, bool)
         self.lanczos, self.before = r * 1, r * 0  # multiples of v_k and v_(k-1)
         self.y = equations.preconditioned(self.lanczos)
         self.beta, self.beta_before = self._length(0), np.zeros(self.residual.shape)
@@ -316,7 +356,7 @@ class MinimalResiduals:
 
     def step(self, u: Vectors, running: np.ndarray, iteration: int) -> Vectors:
         columns, beta = self.columns, self.beta
-        v = columns.times(_ratio(np.ones(beta.shape), beta), self.y)
+        v = columns.times(ratio(np.ones(beta.shape), beta), self.y)
         alpha = self._next_vector(v, beta, running, iteration)
         # the next column of the tridiagonal matrix, (beta_k, alpha_k, beta_(k+1)), through the rotations
         above_before = self.above
@@ -331,13 +371,13 @@ class MinimalResiduals:
         done = reach <= DOUBT * columns.rounding * self.largest
         self.doubtful = reach <= columns.rounding**0.5 * self.largest
         self.broken = self.broken | (running & done)
-        self.cosine, self.sine = _ratio(corner, pivot), _ratio(self.beta, pivot)
+        self.cosine, self.sine = ratio(corner, pivot), ratio(self.beta, pivot)
         gain, self.phi = self.cosine * self.phi, self.sine * self.phi
         w = v - columns.times(above_before, self.w_before) - columns.times(above, self.w)
-        w = columns.times(_ratio(np.ones(pivot.shape), pivot, ~done), w)
+        w = columns.times(ratio(np.ones(pivot.shape), pivot, ~done), w)
         self.w_before, self.w = self.w, w
         u += columns.times(np.where(running & ~done, gain, 0.0), w)
-        along = _ratio(self.cosine * self.phi, self.beta)
+        along = ratio(self.cosine * self.phi, self.beta)
         self.r = columns.times(self.sine**2, self.r) - columns.times(along, self.lanczos)
         self.residual = columns.norm(self.r)
         return u
@@ -347,13 +387,12 @@ class MinimalResiduals:
         columns = self.columns
         q = self.equations.product(v)
         alpha = columns.inner(v, q)
-        _finite_product(np.where(running, alpha, 0.0), iteration)
-        q = q - columns.times(_ratio(beta, self.beta_before), self.before)
-        q -= columns.times(_ratio(alpha, beta), self.lanczos)
+        finite_product(np.where(running, alpha, 0.0), iteration)
+        if iteration == 0:
+            check_symmetry(self.equations, v, q, running)
+        q = q - columns.times(ratio(beta, self.beta_before), self.before)
+        q -= columns.times(ratio(alpha, beta), self.lanczos)
         self.before, self.lanczos = self.lanczos, q
         self.y = self.equations.preconditioned(q)
         self.beta_before, self.beta = beta, self._length(iteration)
         return alpha
-
-
-METHODS: dict[str, type[Method]] = {"cg": ConjugateGradients, "minres": MinimalResiduals}

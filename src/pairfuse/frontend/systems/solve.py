@@ -23,12 +23,12 @@ from ..base import Binding, Lazy, merge, renumbered, variable
 from ..deferred import Task, perform
 from ..evaluate import Settings, check_sizes, computed_in, device_value, dtype_of, gpu_settings, host_value, sizes_of
 from ..integers import as_real, check_held, resolved
-from ..linear import rows_of
+from ..linear import column, rows_of
 from ..messages import describe, describe_value
 from ..reduce import compact
 from ..space import Clash, Space, Symbol, join
-from .methods import METHODS, Report
-from .system import CALL, Plan, System, compute, coupled, problems
+from .methods import RESTART, Report
+from .system import CALL, METHODS, Plan, System, compute, coupled, problems
 
 S = TypeVar("S", bound="LinearSystems")
 OTHER = {"i": "j", "j": "i"}
@@ -71,18 +71,19 @@ class LinearSystems(Lazy):
         precond: str | Callable[[Any], Any] | None = None,
         rank: int = 100,
         seed: int = 0,
+        restart: int = RESTART,
         max_iter: int | None = None,
         x0: Any = None,
         return_info: bool = False,
         **options: Any,
     ) -> Any:
-        """The solution u of (K + alpha) u = b, for a symmetric matrix K of n x n, by an iteration.
+        """The solution u of (K + alpha) u = b, for a matrix K of n x n, by an iteration.
 
         sum_j K_ij u_j + alpha u_i = b_i;  each iteration is one product with K, and nothing of size n x n is stored.
 
         Arguments:
-            b: right-hand sides: an array (n,), (n, E) or (*batch, n, E); or a variable, Vi(b). With Vj(b) the matrix
-                is summed over i.
+            b: right-hand sides: an array (n,), (n, E) or (*batch, n, E); or a variable, Vi(b), or a formula of i, whose
+                values are computed first. With Vj(b), or a formula of j, the matrix is summed over i.
             var: None, or a variable of K in which K is linear: the unknown. So K can be vector-valued, for example
                 (K_ij * u_j) or A_ij.matvecmult(u_j); it is Vj(k, E), without data, or any variable.
             call: False gives a function that solves when called.
@@ -90,9 +91,11 @@ class LinearSystems(Lazy):
             rtol: a column is solved when the norm of its residual, b - (K + alpha) u, is at most rtol times that of b.
             eps: a column is solved when the root mean square of its residual is at most eps, whatever the scale of b.
                 Whoever gives one of the two has that one; given both, the looser; given none, rtol=1e-6.
-            method: "cg", conjugate gradients, for positive definite matrices; "minres", for all symmetric ones.
+            method: "cg", conjugate gradients, for positive definite matrices; "minres", for all symmetric ones;
+                "gmres", for all matrices.
             precond: "jacobi", the diagonal; "nystrom", an approximation of K by `rank` of its columns, drawn with
                 `seed`; or a function of r, an array (*batch, n, E), that applies a symmetric positive definite matrix.
+            restart: vectors between two restarts of "gmres", which stores twice as many blocks like b.
             max_iter: products with K after which the best vector so far is returned (default 10 000).
             x0: where to start, like b (default 0).
             return_info: also return a named tuple (iterations, residual, converged, reason).
@@ -101,8 +104,9 @@ class LinearSystems(Lazy):
         Returns: array like b; with return_info a pair. Differentiable in b, in alpha and in the data of K, to any
         order, by further solves. Columns and batches have steps of their own.
 
-        Raises: SolverError if K + alpha is not positive definite ("cg"), or numbers are not finite; ShapeError if the
-        matrix is not square or b does not fit. Warns: ConvergenceWarning, with the residual that was reached.
+        Raises: SolverError if K is not symmetric ("cg", "minres") or K + alpha not positive definite ("cg"), or numbers
+        are not finite; ShapeError if the matrix is not square or b does not fit. Warns: ConvergenceWarning, with the
+        residual that was reached.
 
         Example::
 
@@ -114,7 +118,7 @@ class LinearSystems(Lazy):
             >>> K @ u + 0.1 * u
             array([1., 1., 1., 1., 1.])
         """
-        plan = _plan(method, *tolerances(rtol, eps), max_iter, precond, rank, seed)
+        plan = _plan(method, *tolerances(rtol, eps), max_iter, precond, rank, seed, restart)
         right, flat = _right_hand_side(self, b)
         over = OTHER[right.axis_letter or "i"]
         if isinstance(alpha, Lazy) or not (isinstance(alpha, Real) or arrays.library(alpha) is not None):
@@ -139,7 +143,7 @@ def tolerances(rtol: Any, eps: Any) -> tuple[Any, Any]:
     return 0.0 if rtol is None else rtol, 0.0 if eps is None else eps
 
 
-def _plan(method: Any, rtol: Any, eps: Any, max_iter: Any, precond: Any, rank: Any, seed: Any) -> Plan:
+def _plan(method: Any, rtol: Any, eps: Any, max_iter: Any, precond: Any, rank: Any, seed: Any, restart: Any) -> Plan:
     """The keywords, checked."""
     if method not in METHODS:
         hint = f"one of {', '.join(map(repr, METHODS))}; SciPy has more: scipy.sparse.linalg.aslinearoperator(K)."
@@ -152,34 +156,54 @@ def _plan(method: Any, rtol: Any, eps: Any, max_iter: Any, precond: Any, rank: A
     for name, value in (("eps", eps), ("rtol", rtol)):
         if not isinstance(value, (int, float, np.number)) or not value >= 0:
             raise ShapeError(message(f"{CALL[:-1]}, {name}={value!r}): a tolerance is a number, at least 0."))
-    for name, value, least in (("max_iter", max_iter, 0), ("rank", rank, 1), ("seed", seed, 0)):
+    for name, value, least in (
+        ("max_iter", max_iter, 0),
+        ("rank", rank, 1),
+        ("seed", seed, 0),
+        ("restart", restart, 1),
+    ):
         if value is None and name == "max_iter":
             continue
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
             raise ShapeError(message(f"{CALL[:-1]}, {name}={value!r}): a whole number, at least {least}."))
     chosen = Plan._field_defaults["max_iter"] if max_iter is None else int(max_iter)
-    return Plan(method, float(eps), float(rtol), chosen, precond, int(rank), int(seed))
+    return Plan(method, float(eps), float(rtol), chosen, precond, int(rank), int(seed), int(restart))
 
 
 def _right_hand_side(matrix: Lazy, b: Any) -> tuple[Lazy, bool]:
     """b as a variable, and whether it was a vector."""
     if isinstance(b, Lazy):
-        if b.axis_letter not in OTHER:
-            hint = "Vi(b), Vj(b), or an array of n rows."
-            raise FormulaError(message(f"{CALL}: b is no variable of i or j.", f"b: {describe(b)}", hint))
+        b = b if b.axis_letter in OTHER else _evaluated(matrix, b)
         if matrix._space.is_complex and not b._space.is_complex:
             hint = "convert the right-hand side, b + 0j."
             raise DtypeError(message(f"{CALL}: K is complex, b is real.", f"b: {describe(b)}", hint))
         return b, False
     kind = arrays.library(b)
+    flat = kind is None or b.ndim == 1
+    if kind is None and (rows := column(b)) is not None:
+        b, kind, flat = rows, arrays.NUMPY, rows.ndim == 1
     if kind is None or b.ndim == 0:
         hint = "an array (n,), (n, E) or (*batch, n, E), or a variable Vi(b)."
         raise DtypeError(message(f"{CALL}: b is not an array of rows.", f"b: {describe_value(b)}", hint))
     try:
         rows = b[:, None] if b.ndim == 1 else b
-        return rows_of(matrix, rows + 0j if matrix._space.is_complex else rows, "i", kind), b.ndim == 1
+        return rows_of(matrix, rows + 0j if matrix._space.is_complex else rows, "i", kind), flat
     except PairfuseError as cause:
         raise type(cause)(f"{CALL}: {str(cause).partition(': ')[2]}") from None
+
+
+def _evaluated(matrix: Lazy, b: Any) -> Lazy:
+    """A formula of i, or of j, as a variable that holds its values; with their derivatives."""
+    space = b._space
+    if space.symbols:
+        hint = "Vi(k, E) itself is a right-hand side that is given later."
+        raise FormulaError(message(f"{CALL}: b has variables without data.", f"b: {describe(b)}", hint))
+    if (space.ni is None) == (space.nj is None) or space.ranges is not None:
+        hint = "an array of n rows, Vi(b), or a formula of i alone; reductions of K over j give such arrays."
+        raise FormulaError(message(f"{CALL}: b does not depend on i alone.", f"b: {describe(b)}", hint))
+    over = "i" if space.ni is None else "j"
+    values = b.sum(axis=len(space.batch) + "ij".index(over))
+    return rows_of(matrix, values, OTHER[over], space.library or arrays.NUMPY)
 
 
 def _times_unknown(matrix: Lazy, right: Lazy, over: str) -> Lazy:

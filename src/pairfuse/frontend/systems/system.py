@@ -1,7 +1,7 @@
 """Linear systems (K + alpha) u = b whose matrix is a reduction: what one is, and how it is solved on plain arrays.
 
 In: a formula that is linear in its last input, the data of the others, a right-hand side.  Out: the solution as a plain
-array, and how it was found.  The algorithms are in methods.py, derivatives in
+array, and how it was found.  The algorithms are in methods.py and gmres.py, derivatives in
 autograd/solve.py.
 """
 
@@ -25,10 +25,28 @@ from ...transform.calculus import adjoint_operator
 from ...transform.linear import is_separable
 from ..evaluate import Settings, launch
 from ..messages import describe_value
-from .methods import METHODS, Breakdown, Columns, Equations, Report, Stopping, Vectors, solve
+from .gmres import GeneralizedMinimalResiduals
+from .methods import (
+    RESTART,
+    Breakdown,
+    Columns,
+    ConjugateGradients,
+    Equations,
+    Method,
+    MinimalResiduals,
+    Report,
+    Stopping,
+    Vectors,
+    solve,
+)
 from .preconditioners import Matrix, jacobi, nystrom
 
 CALL = "K.solve(b)"
+METHODS: dict[str, type[Method]] = {
+    "cg": ConjugateGradients,
+    "minres": MinimalResiduals,
+    "gmres": GeneralizedMinimalResiduals,
+}
 ITERATIONS = 10_000  # a kernel matrix that needs more wants another alpha, or a preconditioner
 
 
@@ -47,6 +65,7 @@ class Plan(NamedTuple):
     precond: str | Callable[[Any], Any] | None = None
     rank: int = 100
     seed: int = 0
+    restart: int = RESTART
     derivative: bool = False
 
     @property
@@ -135,13 +154,14 @@ def _equations(system: System, values: Sequence[Any], alpha: Any, columns: Colum
     def product(u: Vectors) -> Vectors:
         return launch(problem, [*values, u], sizes, settings)[0] + alpha * u
 
-    if plan.precond is None:
-        return Equations(product, None, columns)
+    made = None
     if callable(plan.precond):
-        return Equations(product, _of_user(plan.precond, system.library, columns), columns)
-    matrix = Matrix(problem, values, sizes, settings, columns)
-    made = jacobi(matrix, alpha) if plan.precond == "jacobi" else nystrom(matrix, alpha, plan.rank, plan.seed)
-    return Equations(product, made, columns)
+        made = _of_user(plan.precond, system.library, columns)
+    elif plan.precond is not None:
+        matrix = Matrix(problem, values, sizes, settings, columns)
+        made = jacobi(matrix, alpha) if plan.precond == "jacobi" else nystrom(matrix, alpha, plan.rank, plan.seed)
+    # the matrix of a derivative is that of the solution, or its transpose: it has been looked at
+    return Equations(product, made, columns, trusted=plan.derivative, restart=plan.restart)
 
 
 def _of_user(apply: Callable[[Any], Any], library: str, columns: Columns) -> Callable[[Vectors], Vectors]:
@@ -187,6 +207,11 @@ def _warn(system: System, report: Report) -> None:
     if report.reason == "max_iter":
         text = f"{CALL}: not converged after {report.iterations} iterations; the best vector is returned."
         hint = "a larger alpha, a preconditioner (precond='nystrom'), or a larger max_iter."
+    elif report.reason == "stagnation":
+        text = (
+            f"{CALL}: the residual no longer falls, after {report.iterations} iterations; the best vector is returned."
+        )
+        hint = f"more vectors between two restarts, restart={4 * plan.restart}, a preconditioner, or a larger alpha."
     else:
         text = f"{CALL}: rounding errors in {system.problem.dtype} allow no smaller residual than was reached."
         better = "float64, " if system.problem.dtype == "float32" else ""
