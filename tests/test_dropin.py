@@ -291,6 +291,33 @@ def test_places_that_no_term_fills() -> None:
     """)
 
 
+def test_rows_of_nothing_but_nan() -> None:
+    """Their smallest term has the index 0, as in KeOps: of LazyTensors, waiting reductions, formula strings, in `out`."""
+    run("""
+        import numpy as np, torch
+        import pykeops.numpy, pykeops.torch
+        x, y, aliases = np.array([[1.0], [np.nan]]), np.array([[2.0], [0.0], [np.nan]]), ["x = Vi(1)", "y = Vj(1)"]
+        for face, of in ((pykeops.numpy, np.asarray), (pykeops.torch, torch.as_tensor)):
+            a, b = of(x), of(y)
+            k = face.Vi(a) + face.Vj(b)
+            out = of(np.full((2, 1), -1))
+            for index, word, expected in (("argmin", "ArgMin", 1), ("argmax", "ArgMax", 0)):
+                both, both_words = f"{index[3:]}_{index}", f"{word[3:]}_{word}"
+                for got in (
+                    getattr(k, index)(dim=1), getattr(k, index)(axis=1, call=False)(),
+                    getattr(k, f"{index}_reduction")(dim=1), getattr(k, index)(dim=1, out=out), out,
+                    getattr(k, both)(dim=1)[1], getattr(k, both)(dim=1, call=False)()[1],
+                    k.reduction(word, axis=1), getattr(k.T, index)(dim=0),
+                    face.Genred("x + y", aliases, word, axis=1)(a, b),
+                    face.Genred("x + y", aliases, both_words, axis=1)(a, b)[1],
+                    face.Genred(f"{word}_Reduction(x + y, 0)", aliases)(a, b),
+                ):
+                    np.testing.assert_array_equal(got, [[expected], [0]])
+            np.testing.assert_array_equal(face.generic_argmin("x + y", "a = Vi(1)", *aliases)(a, b), [[1], [0]])
+            assert isinstance(face.Vi(of(np.ones((2, 3)))).argmin(), face.LazyTensor)  # over the components
+    """)
+
+
 def test_small_parts_of_common() -> None:
     run("""
         import numpy as np

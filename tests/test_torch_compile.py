@@ -143,6 +143,19 @@ def test_numbers_lists_and_parameters() -> None:
     same(f, x, y, p)
 
 
+def test_more_numbers_than_are_inputs_of_their_own() -> None:
+    x, y = points(5, 3), points(7, 3)
+
+    def f(x: Tensor, y: Tensor) -> Tensor:
+        d = (Vi(x) - Vj(y)).sqnorm2()
+        total = (-d).exp()
+        for k in range(40):
+            total = total + (k + 0.5) * (-(k + 0.1) * d).exp()
+        return total.sum(dim=1)
+
+    same(f, x, y)
+
+
 def test_python_floats_that_change() -> None:
     counter = CompileCounterWithBackend(TRACED)
     x, y = points(5, 3), points(7, 3)

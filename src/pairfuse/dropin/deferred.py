@@ -16,8 +16,15 @@ from pairfuse.frontend.base import Binding, Lazy
 from pairfuse.frontend.deferred import Deferred
 from pairfuse.frontend.space import Space, Symbol
 from pairfuse.frontend.symbolic import CATEGORIES
+from pairfuse.ir.reductions import REDUCTIONS
 
-INDICES = {"argKmin", "argKmax", "Kmin_argKmin", "Kmax_argKmax"}
+# The reductions that give indices, by their names here and in formula strings.
+INDICES = frozenset(
+    name
+    for record in REDUCTIONS.values()
+    if any(kind == "index" for _, kind in record.outputs[: record.visible])
+    for name in (record.name, *record.aliases)
+)
 OF_THE_FORMULA = frozenset(
     (
         *("ni", "nj", "ndim", "dim", "dtype", "_dtype", "batchdims", "nbatchdims", "is_complex"),
@@ -115,8 +122,8 @@ def _length(data: Any) -> int:
 
 
 def filled(name: str, results: Any) -> Any:
-    """The results of a reduction to K places with the index 0, as in KeOps, where no term fills a place."""
-    if name not in INDICES or isinstance(results, Deferred):
+    """The results of a reduction to indices with the index 0, as in KeOps, where no term was found."""
+    if name not in INDICES or isinstance(results, (Deferred, Lazy)):
         return results
     for result in results if isinstance(results, tuple) else (results,):
         if isinstance(result, np.ndarray):

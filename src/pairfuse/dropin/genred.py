@@ -13,8 +13,6 @@ from pairfuse.frontend.strings.language import declared
 
 from .deferred import filled
 
-INDICES = {"ArgKMin": "argKmin", "KMin_ArgKMin": "Kmin_argKmin", "ArgKMax": "argKmax", "KMax_ArgKMax": "Kmax_argKmax"}
-
 
 class Genred(genred.Genred):
     """`pairfuse.numpy.Genred`, on arrays and on tensors."""
@@ -29,7 +27,7 @@ class Genred(genred.Genred):
         **options: Any,
     ) -> Any:
         results = super().__call__(*args, backend=backend, device_id=device_id, ranges=ranges, out=out, **options)
-        return filled(INDICES.get(self.reduction_op, ""), results)
+        return filled(self.reduction_op, results)
 
 
 class KernelSolve(kernel_solve.KernelSolve):

@@ -4,7 +4,7 @@ In: as `pairfuse.numpy.LazyTensor`.  Out: the same numbers.  What differs from t
 
 - a formula is true: programs test `bool(K)` of comparisons, by accident or in assertions
 - `solve` stops at a residual of root mean square `eps`, 1e-6 if nothing is said, whatever the scale of b
-- places that no term fills, of the K smallest, have the index 0
+- where no term was found, of the smallest or of the K smallest, the index is 0
 - LazyTensors of arrays and of tensors have a class each, and attributes of KeOps' own: `tools`, `callfun` ...
 - the names of the arguments are KeOps'
 """
@@ -89,6 +89,12 @@ class GenericLazyTensor(Base):
         if options.get("eps") is None and options.get("rtol") is None:
             options["eps"] = 1e-6
         return super().solve(other, var, call, **options)
+
+    def _reduce(self, name: str, *args: Any, **named: Any) -> Any:
+        return filled(name, super()._reduce(name, *args, **named))
+
+    def _reduce_all(self, name: str, *args: Any, **named: Any) -> Any:
+        return filled(name, super()._reduce_all(name, *args, **named))
 
     def _reduce_K(self, name: str, K: Any, *args: Any, **options: Any) -> Any:
         return filled(name, super()._reduce_K(name, K, *args, **options))

@@ -23,11 +23,11 @@ def packed(exprs: tuple[Expr, ...], bindings: Bindings) -> tuple[tuple[Expr, ...
         return exprs, bindings
     numbers = tuple([v for b in bindings if type(b.data) is tuple for v in b.data])
     arrays = [b for b in bindings if type(b.data) is not tuple]
-    return _one_vector(exprs, lengths), (*arrays, Binding(numbers, "p"))
+    return one_vector(exprs, lengths), (*arrays, Binding(numbers, "p"))
 
 
 @lru_cache(maxsize=1024)
-def _one_vector(exprs: tuple[Expr, ...], lengths: tuple[int, ...]) -> tuple[Expr, ...]:
+def one_vector(exprs: tuple[Expr, ...], lengths: tuple[int, ...]) -> tuple[Expr, ...]:
     """The formulas with input k a part of the last input where lengths[k] > 0, the others numbered without a gap."""
     last = sum(not n for n in lengths)
     vector = input_(last, "p", sum(lengths))

@@ -33,7 +33,7 @@ from ...ir.text import parse, to_text
 from ...lower.problem import Problem, Sizes
 from ...runtime import arrays
 from ...runtime import integers as whole_numbers
-from .. import base, calculus, evaluate, integers, lazytensor, messages, pairs, protocols, reduce, space
+from .. import base, calculus, evaluate, integers, lazytensor, messages, numbers, pairs, protocols, reduce, space
 from .. import ranges as ranges_module
 from ..base import Binding, Bindings, Mapping
 from ..derivatives import selected_terms
@@ -62,6 +62,7 @@ FOLDED: tuple[Callable[..., Any], ...] = (
     lazytensor.constant,
     reduce.compact,
     reduce.problem_of,
+    numbers.one_vector,
     pairs.reduced_pairs,
     selected_terms.with_index,
     evaluate.input_axes,
