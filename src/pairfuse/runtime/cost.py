@@ -201,6 +201,9 @@ def _chance(first: int, asked: int, columns: float) -> float:
 # ---------------------------------------------------------------------- slots: operations, and what counts like them
 
 
+MISS = 40  # slots: some 20 cycles until the right instructions arrive, on processors of the last ten years
+
+
 @dataclass(frozen=True)
 class Rates:
     """What a machine does: slots per second, of all threads together; the slots that a division takes."""
@@ -212,6 +215,12 @@ class Rates:
 def _beside(c: Count, rates: Rates) -> float:
     """The slots of a loop that is long enough for loads and stores to run beside the arithmetic."""
     return max(c.operations + c.divisions * rates.division, c.moves)
+
+
+def _misses(branches: Taken, columns: int) -> float:
+    """The slots of a step that are lost because the processor went the other way at a branch."""
+    first, *within = branches
+    return MISS * 2 * (first * (1 - first) + first * sum(columns * p * (1 - p) for p in within))
 
 
 def _after(c: Count, rates: Rates) -> float:
@@ -242,7 +251,8 @@ def _tile_slots(work: Work, columns: int, branches: Taken, rates: Rates) -> floa
     schedule = work.schedule
     steps, left = divmod(columns, schedule.tile_cols)
     rest = left if schedule.lanes_on == "kept" else -(-left // schedule.lanes)
-    total = steps * _beside(work.step.total(branches), rates) + rest * _beside(work.rest.total(branches[:1]), rates)
+    total = rest * _beside(work.rest.total(branches[:1]), rates)
+    total += steps * (_beside(work.step.total(branches), rates) + _misses(branches, schedule.cols))
     return total + -(-columns // schedule.block) * _after(work.block, rates) + _after(work.tile, rates)
 
 

@@ -12,6 +12,7 @@ minimum, a broadcast number.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -151,6 +152,7 @@ class Counter(Builder):
         self.products: set[str] = set()  # products that a sum may take up
         self.compared: dict[str, set[str]] = {}  # the operands of a comparison
         self.asked: Region | None = None  # of the branch about to be written
+        self.lengths: dict[str, float] = {}  # by the index of a loop: the mean distance to its next value
         self.of_functions: dict[str, Count] = {}
 
     def named(self, name: str) -> Region:
@@ -176,9 +178,13 @@ class Counter(Builder):
 
     @contextmanager
     def loop(self, start: str, stop: str, step: int | str, carried: Sequence[Value] = ()) -> Iterator[Loop]:
-        known = start.isdigit() and stop.isdigit()
-        trips = -(-(int(stop) - int(start)) // int(step)) if known else 1
+        length = self.lengths.get(start)  # of a loop over a block of another one (component_sums.py)
+        if start.isdigit() and stop.isdigit():
+            length = float(int(stop) - int(start))
+        trips = 1.0 if length is None else float(math.ceil(length / int(step)))
         with self._within(Region("part", trips)), super().loop(start, stop, step, carried) as loop:
+            if length is not None:
+                self.lengths[loop.index] = length / trips
             yield loop
 
     def if_any(
