@@ -87,3 +87,11 @@ def test_a_build_is_compared_with_another() -> None:
     command = [sys.executable, "-m", "benchmarks.builds", str(ROOT), "small-numpy", "--shrink", "50", "--turns", "2"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert float(said.rpartition("worst ratio of a case:")[2]) > 0
+
+
+def test_expected_times_stand_beside_measured_ones() -> None:
+    command = [sys.executable, "-m", "benchmarks.costs", "--shrink", "200", "--threads", "1", "--dtypes", "float32"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for case in CASES:
+        assert case.name in said
+    assert "farthest from what is measured" in said
