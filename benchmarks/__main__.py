@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks import derivatives, measure, memory, report, startup
 from benchmarks.cases import CASES, ENGINES
-from benchmarks.peak import fma_peak
 from pairfuse.info import processor, version
+from pairfuse.runtime.limits import fma_peak
 
 EXTRA_PARTS = ("startup", "memory", "derivatives")
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import dense, exact, peak, report
+from benchmarks import dense, exact, report
 from benchmarks.cases import CASES, Case
 from benchmarks.data import arrays
+from pairfuse.runtime import limits
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = [case.smaller(50) for case in CASES if case.name != "gaussian-few-rows"]
@@ -52,12 +53,12 @@ def test_every_case_has_work_and_a_reference() -> None:
 
 
 def test_peak_kernel_runs_and_is_counted() -> None:
-    width = max(peak.widths())
-    kernel, lanes = peak.compiled("float32", width, 8)
+    width = max(limits.widths())
+    kernel, lanes = limits.compiled("float32", width, 8)
     assert lanes == width // 4
     # x <- x/2 + 1/2 converges to 1 from anywhere: eight chains and a half
     assert kernel(1000) == pytest.approx(8.5)
-    assert 1e8 < peak.rate("float64", width, 8, 1) < 1e13
+    assert 1e8 < limits.rate("float64", width, 8, 1) < 1e13
 
 
 def test_report_states_ratio_and_failure() -> None:
@@ -86,3 +87,11 @@ def test_a_build_is_compared_with_another() -> None:
     command = [sys.executable, "-m", "benchmarks.builds", str(ROOT), "small-numpy", "--shrink", "50", "--turns", "2"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert float(said.rpartition("worst ratio of a case:")[2]) > 0
+
+
+def test_expected_times_stand_beside_measured_ones() -> None:
+    command = [sys.executable, "-m", "benchmarks.costs", "--shrink", "200", "--threads", "1", "--dtypes", "float32"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for case in CASES:
+        assert case.name in said
+    assert "farthest from what is measured" in said

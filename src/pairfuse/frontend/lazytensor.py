@@ -11,8 +11,6 @@ from functools import lru_cache
 from types import FunctionType
 from typing import Any, TypeVar
 
-from .. import forks
-from ..config import config
 from ..dtypes import COMPLEX
 from ..errors import ShapeError, SymbolicError, message
 from ..ir.expr import OPS, Expr, const, leaf_of
@@ -24,13 +22,11 @@ from .calculus import Calculus
 from .deferred import formula_text, known_data
 from .derivatives.value_and_grad import ValueAndGrad
 from .entries.matrix import Entries
-from .evaluate import computed_in, dtype_of
-from .integers import resolved
+from .evaluate import dtype_of
+from .inspection import Inspection
 from .messages import describe
 from .methods import install
 from .ranges import as_given, set_on
-from .reduce import joined, of_pairs, over_of, problem_of
-from .reductions import record_of
 from .space import Clash, Space, Symbol
 from .symbolic import CATEGORIES
 from .systems.solve import LinearSystems
@@ -39,7 +35,7 @@ from .variables import factor, parts
 T = TypeVar("T", bound="LazyTensor")
 
 
-class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
+class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad, Inspection):
     """A symbolic tensor of shape (*batch, M, N, D): a formula in variables x_i, y_j and parameters.
 
     Operations only extend the formula; a reduction over i or j computes, without ever storing the M x N entries.
@@ -255,37 +251,6 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad):
 
     def _not_dense(self, call: str, why: str, hint: str) -> SymbolicError:
         return SymbolicError(message(f"{call}: {why}.", f"x: {describe(self)}", hint))
-
-    def explain(
-        self,
-        reduction: str = "sum",
-        dim: int | None = None,
-        *,
-        other: Any = None,
-        K: int = 1,
-        source: bool = False,
-        machine_code: bool = False,
-    ) -> str:
-        """What a reduction of this formula becomes on its way to the machine, stage by stage.
-
-        Arguments: reduction: a name of the table; dim: the axis reduced over (default: j); other: the second formula
-        of the reductions that take one; K: of those that select several terms; source: with the LLVM IR;
-        machine_code: with the assembly.
-        """
-        record = record_of(reduction)
-        over = over_of(self, "explain", self.nbatchdims + 1 if dim is None else dim, None)
-        exprs, bindings, space = (self._expr,), self._bindings, self._space
-        if record.arity == 2:
-            weight = self._lift(1 if other is None else other)
-            exprs, bindings, space = joined(record.name, self, weight)
-        if space.is_complex:
-            exprs, _ = of_pairs(record.name, exprs, (self,) if record.arity == 1 else (self, weight))
-        params = (("K", K),) if "K" in record.params else ()
-        problem = problem_of(exprs, record.name, over, computed_in(space), params, config.accuracy)
-        problem = resolved(problem, bindings, space)[0]
-        # Loaded on demand: it takes every stage of the compiler along.
-        module = forks.load("pairfuse.runtime.explain")
-        return module.explain(problem, source=source, machine_code=machine_code)
 
 
 TWO_MEANINGS = Clash(

@@ -13,16 +13,14 @@ from ..ir.expr import inputs
 from ..ir.reductions import REDUCTIONS
 from ..ir.text import parse, to_text
 from ..lower.problem import Problem
-from ..lower.schedule import SizeClass
 from . import execute
+from .cost import COMMON, Cost, count
 
-COMMON = SizeClass(few_rows=False, split=False, wide_index=False)
 
-
-def explain(problem: Problem, *, source: bool = False, machine_code: bool = False) -> str:
+def explain(problem: Problem, *, source: bool = False, machine_code: bool = False, cost: Cost | None = None) -> str:
     """Every stage of a problem, for the common class of sizes.
 
-    Arguments: source adds the LLVM IR, machine_code the assembly.
+    Arguments: source adds the LLVM IR, machine_code the assembly; cost: that of a call; None: of a pair.
     """
     program = execute.program(problem)
     compiled = program.by_class.get(COMMON) or program.compile(COMMON)
@@ -36,6 +34,7 @@ def explain(problem: Problem, *, source: bool = False, machine_code: bool = Fals
         ),
         ("schedule", str(compiled.schedule)),
         ("kernel", str(compiled.kernel)),
+        ("cost", str(cost or count(problem))),
         ("times", "  ".join(f"{name} {seconds * 1e3:.1f} ms" for name, seconds in compiled.times.items())),
     ]
     if source:

@@ -443,8 +443,13 @@ class Builder:
         self.label(done)
         state.results = list(phis)
 
-    def if_any(self, condition: Value, then: Callable[[], Sequence[Value]], otherwise: Sequence[Value]) -> list[Value]:
-        """Run `then` only if some lane of some replica satisfies the condition; else keep `otherwise`."""
+    def if_any(
+        self, condition: Value, then: Callable[[], Sequence[Value]], otherwise: Sequence[Value], rare: bool = False
+    ) -> list[Value]:
+        """Run `then` only if some lane of some replica satisfies the condition; else keep `otherwise`.
+
+        rare: is that so for odd arguments only? It makes no difference here, but to those who count (work.py).
+        """
         return self.if_scalar(self.any(condition), then, otherwise)
 
     def if_scalar(self, condition: str, then: Callable[[], Sequence[Value]], otherwise: Sequence[Value]) -> list[Value]:
@@ -463,6 +468,11 @@ class Builder:
             self.lines += self._phi_lines(phi, [(a, last), (b, before)])
             out.append(phi)
         return out
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """What is written inside is a named part of the kernel: for those who count (work.py), the text is the same."""
+        yield
 
     # the text -------------------------------------------------------------
     def function(self, signature: str) -> str:

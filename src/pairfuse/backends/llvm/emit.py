@@ -168,7 +168,8 @@ class KernelEmitter:
     def _tile(self, tile: str, begin: str, end: str) -> list[Value]:
         with self.values.nested(self.resolve_row):
             self.tile = tile
-            self._rows()
+            with self.b.part("tile"):
+                self._rows()
             self.pairs.tile(tile, begin, end)
         return []
 
@@ -325,13 +326,13 @@ class KernelEmitter:
         copied = [f for f in self.kernel.column if self.on_rows and f.expr.name == "input"]
         computed = [f for f in self.kernel.column if f not in copied]
         if copied:
-            with b.loop(begin, end, 1) as loop:
+            with b.loop(begin, end, 1) as loop, b.part("column"):
                 for f in copied:
                     self._copy_column(f, loop.index, origin)
         if not computed:
             return
         window, self.values.window = self.values.window, range(1)  # the lanes hold columns
-        with b.loop(begin, end, b.lanes) as loop, self.values.nested(self.resolve_packed):
+        with b.loop(begin, end, b.lanes) as loop, b.part("columns"), self.values.nested(self.resolve_packed):
             self.column_numbers = self.numbers(loop.index, end)
             local = b.let(f"sub i64 {loop.index}, {origin}")
             self.kept.compute("column")

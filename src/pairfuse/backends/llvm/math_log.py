@@ -139,7 +139,7 @@ def log(b: Builder, x: Value) -> Value:
 
         return [b.select(special, b.outline(f"@pf_log_any_{x.elem}_{b.lanes}", x.elem, body, x), y)]
 
-    return b.if_any(special, rare, [y])[0]
+    return b.if_any(special, rare, [y], rare=True)[0]
 
 
 def log_to_base(b: Builder, x: Value, per_e: tuple[float, float], per_2: tuple[float, float]) -> Value:

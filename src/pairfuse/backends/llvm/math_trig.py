@@ -84,7 +84,7 @@ def unless_huge(b: Builder, x: Value, y: Value, symbol: str) -> Value:
 
         return [b.select(huge, b.outline(f"@pf_{symbol}_huge_{x.elem}_{b.lanes}", x.elem, body, x), y)]
 
-    return b.if_any(huge, rare, [y])[0]
+    return b.if_any(huge, rare, [y], rare=True)[0]
 
 
 def keep_small(b: Builder, x: Value, y: Value) -> Value:

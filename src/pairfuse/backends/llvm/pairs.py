@@ -72,7 +72,8 @@ class PairLoops:
     # ------------------------------------------------------------------ one tile
     def tile(self, tile: str, begin: str, end: str) -> None:
         self.begin = begin
-        self.state.open()
+        with self.b.part("tile"):
+            self.state.open()
         count = self.b.let(f"sub i64 {end}, {begin}")
         carried = self.state.carried()
         with self.b.loop("0", count, self.schedule.block, carried) as blocks:
@@ -80,7 +81,8 @@ class PairLoops:
             self._block(blocks.index, count)
             blocks.next = self.state.carried()
         self.state.set_carried(blocks.results)
-        self.state.close()
+        with self.b.part("tile"):
+            self.state.close()
 
     # ------------------------------------------------------------------ one block of columns
     def _block(self, start: str, count: str) -> None:
@@ -91,12 +93,15 @@ class PairLoops:
         unit = self.schedule.tile_cols
         whole = b.let(f"sdiv i64 {b.let(f'sub i64 {stop}, {start}')}, {unit}")
         middle = b.let(f"add i64 {start}, {b.let(f'mul i64 {whole}, {unit}')}")
-        self._columns(start, middle, self.schedule.cols, None)
+        with b.part("step"):
+            self._columns(start, middle, self.schedule.cols, None)
         if unit > 1:
-            self._columns(middle, stop, 1, None if self.e.on_rows else stop)
-        for s in self.slots:
-            if s.additive:
-                self.state.flush(s)
+            with b.part("rest"):
+                self._columns(middle, stop, 1, None if self.e.on_rows else stop)
+        with b.part("block"):
+            for s in self.slots:
+                if s.additive:
+                    self.state.flush(s)
 
     def _columns(self, start: str, stop: str, cols: int, masked_beyond: str | None) -> None:
         """The loop over [start, stop), `cols` columns (or vectors of columns) at a time."""

@@ -1,4 +1,4 @@
-"""How many fused multiply-adds per second this machine does: the measure of all fractions in the report.
+"""How many fused multiply-adds per second this machine does: the measure of all shares, in `K.cost()` and in reports.
 
 In: a data type and a number of threads. Out: multiply-adds per second, counted per number (a vector instruction on 16
 numbers counts 16). The kernel is a loop of independent chains x <- x a + b in registers, written as LLVM IR for the
@@ -14,64 +14,65 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Barrier
 
-from llvmlite import binding
+from ..backends.llvm.target import _binding, host_target, machine
 
 WIDTHS = (16, 32, 64)  # bytes: NEON and SSE, AVX2, AVX-512
 CHAINS = (8, 10, 12, 16, 24)  # latency x units in flight needs 8 at least; more than 14 only where registers allow
 TYPES = {"float32": ("float", "f32", 4, ctypes.c_float), "float64": ("double", "f64", 8, ctypes.c_double)}
 SECONDS = 0.02
 REPEATS = 5
+PROBE = 20_000  # trips
 
 
-def fma_peak(dtype: str, threads: int) -> float:
-    """The best rate of all variants, as the best of REPEATS runs each."""
-    return max(rate(dtype, width, chains, threads) for width in widths() for chains in CHAINS)
+def fma_peak(
+    dtype: str, threads: int, seconds: float = SECONDS, repeats: int = REPEATS, chains: tuple[int, ...] = CHAINS
+) -> float:
+    """The best rate of all variants, as the best of some runs each, which take so many seconds."""
+    variants = [(width, count) for width in widths() for count in chains]
+    return max(rate(dtype, *variant, threads, seconds, repeats) for variant in variants)
 
 
 @cache
 def widths() -> tuple[int, ...]:
     """The vector widths in bytes that the host has in hardware: wider ones would only be split."""
-    features = binding.get_host_cpu_features()
-    widest = 64 if features.get("avx512f") else 32 if features.get("avx2") else 16
+    flags = host_target("auto").flags
+    widest = 64 if "avx512f" in flags else 32 if "avx2" in flags else 16
     return tuple(width for width in WIDTHS if width <= widest and width * 2 >= widest)
 
 
-def rate(dtype: str, width: int, chains: int, threads: int) -> float:
+def rate(dtype: str, width: int, chains: int, threads: int, seconds: float = SECONDS, repeats: int = REPEATS) -> float:
     """Multiply-adds per second of one variant, with all threads running it at once."""
     kernel, lanes = compiled(dtype, width, chains)
-    begin = time.perf_counter()
-    kernel(probe := 20_000)
-    trips = max(1, int(SECONDS / (time.perf_counter() - begin) * probe))
-    gate = Barrier(threads + 1)
+    probes = [_timed(kernel, PROBE) for _ in range(2)]
+    trips = max(PROBE, int(seconds / min(end - begin for begin, end in probes) * PROBE))
+    gate = Barrier(threads)
 
-    def job() -> None:
+    def job() -> tuple[float, float]:
         gate.wait()
-        kernel(trips)
-        gate.wait()
+        return _timed(kernel, trips)
 
     best = float("inf")
     with ThreadPoolExecutor(threads) as pool:
-        for _ in range(REPEATS):
-            running = [pool.submit(job) for _ in range(threads)]
-            gate.wait()
-            begin = time.perf_counter()
-            gate.wait()
-            best = min(best, time.perf_counter() - begin)
-            for future in running:
-                future.result()
+        for _ in range(repeats):
+            times = [future.result() for future in [pool.submit(job) for _ in range(threads)]]
+            best = min(best, max(end for _, end in times) - min(begin for begin, _ in times))
     return threads * trips * chains * lanes / best
+
+
+def _timed(kernel: Callable[[int], float], trips: int) -> tuple[float, float]:
+    """When a run began and when it ended, by the clock of the thread that does it."""
+    begin = time.perf_counter()
+    kernel(trips)
+    return begin, time.perf_counter()
 
 
 @cache
 def compiled(dtype: str, width: int, chains: int) -> tuple[Callable[[int], float], int]:
     """The kernel as a function of the number of trips, and the numbers per vector."""
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
+    llvm = _binding()
     lanes = width // TYPES[dtype][2]
-    machine = binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(), features=binding.get_host_cpu_features().flatten(), opt=3, jit=True
-    )
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(source(dtype, lanes, chains)), machine)
+    module = llvm.parse_assembly(source(dtype, lanes, chains), llvm.create_context())
+    engine = llvm.create_mcjit_compiler(module, machine(host_target("auto")))
     engine.finalize_object()
     function = ctypes.CFUNCTYPE(TYPES[dtype][3], ctypes.c_int64)(engine.get_function_address("peak"))
     function.engine = engine  # type: ignore[attr-defined]  # the machine code lives as long as its engine
