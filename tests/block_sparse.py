@@ -93,6 +93,9 @@ def check_outputs(
         expected = run(part, "reference")
         if len(columns) == 0:
             for (name, _), a, e in zip(p.record.outputs, got, expected, strict=True):
+                if name == "maximum":  # of log-sum-exp and softmax: of no term it is any finite number
+                    assert np.isfinite(a).all()
+                    continue
                 assert np.array_equal(a, e, equal_nan=True), f"{name} of rows without columns: {a}, expected {e}"
             continue
         try:

@@ -92,9 +92,9 @@ def matrix(terms: np.ndarray, over: int) -> Any:
         number, y = LazyTensor(rows[:, None, :]), LazyTensor(columns[:, None, :, :])
     else:
         number, y = LazyTensor(rows[None, :, :]), LazyTensor(columns[:, :, None, :])
-    f = y[0]
+    f = y[..., 0]
     for r in range(1, ROWS):
-        f = where(number == r, y[r], f)
+        f = where(number == r, y[..., r], f)
     return f
 
 

@@ -88,7 +88,7 @@ FORMULAS: dict[str, Formula] = {"gaussian": _gaussian, "weighted": _weighted, "v
 def reduced(name: str, f: Any, axis: int) -> Tensor:
     """The reduction of a LazyTensor, or of a dense tensor (*batch, M, N, E), over i (0) or j (1)."""
     if isinstance(f, LazyTensor):
-        return getattr(f, name)(dim=axis + len(f.shape) - (2 if f.ndim == 1 else 3))
+        return getattr(f, name)(dim=axis + f.nbatchdims)
     return getattr(f, name)(axis - 3)
 
 
