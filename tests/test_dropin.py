@@ -292,7 +292,7 @@ def test_places_that_no_term_fills() -> None:
 
 
 def test_rows_of_nothing_but_nan() -> None:
-    """Their smallest term has the index 0, as in KeOps: of LazyTensors, waiting reductions, formula strings, in `out`."""
+    """Their smallest term has the index 0, as in KeOps: in all faces and forms, and in `out`."""
     run("""
         import numpy as np, torch
         import pykeops.numpy, pykeops.torch

@@ -94,6 +94,55 @@ def test_vectors_of_choices() -> None:
             assert np.isfinite(value(found, v, (0.0, 0.0, 0.0))).all(), (change.name, chain)
 
 
-def value(f: Expr, x: Expr = X, at: tuple[float, ...] = (0.0,)) -> np.ndarray:
+@pytest.mark.parametrize("name", SINGULAR)
+def test_a_number_in_a_choice_of_vectors(name: str) -> None:
+    """Where no component takes it, it has no influence; where some do, that of these."""
+    v = input_(1, "i", 2)
+    f = call("sum", call("where", call("gt", v, 0.0), SINGULAR[name](X) * v, v * X))
+    found, truth = f, call("sum", v * X)
+    for _ in range(3):
+        found, truth = reverse(found, X), reverse(truth, X)
+        for at in ((-1.0, 0.0), (0.0, 0.0)):
+            assert np.allclose(value(found, X, (0.0,), {v: np.array(at)}), value(truth, X, (0.0,), {v: np.array(at)}))
+    at = {v: np.array((1.0, 2.0))}
+    some = {v: np.array((1.0, -2.0))}
+    right = reverse(SINGULAR[name](X), X)
+    assert np.allclose(value(reverse(f, X), X, (0.9,), at), 3 * value(right, X, (0.9,)), equal_nan=True)
+    assert np.allclose(value(reverse(f, X), X, (0.9,), some), value(right, X, (0.9,)) - 2, equal_nan=True)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_choices_within_choices(seed: int) -> None:
+    """Branches that share parts, each singular somewhere it is not taken; the truth has the taken parts alone."""
+    rng = np.random.default_rng(seed)
+    parts = [lambda x: call("log", x), lambda x: call("sqrt", x - 1.4), lambda x: 1 / x, lambda x: call("log", x - 2.4)]
+    regular = (0.0, 1.4, 0.0, 2.4)  # above these
+    g = input_(2, "i", 1)
+
+    def formula(at: float | None) -> Expr:
+        random = np.random.default_rng(seed)
+        f: Expr = X * X
+        for _ in range(4):
+            k, factor = int(random.integers(4)), float(random.choice([1.0, 2.0, -0.5]))
+            limit = regular[k] + float(random.choice([0.0, 0.15]))
+            yes = parts[k](X) * (f if random.random() < 0.7 else X)
+            no = f * factor if random.random() < 0.7 else f * X
+            f = call("where", call("gt", X, limit), yes, no) if at is None else yes if at > limit else no
+        return f * g
+
+    found = formula(None)
+    chain = [reverse(found, X)]
+    chain += [reverse(chain[-1], X)]
+    chain += [reverse(chain[-1], X)]
+    for at in (0.0, 0.5, 1.45, 2.0, 3.0, float(rng.uniform(0.1, 3.0))):
+        truth = formula(at)
+        for f in chain:
+            truth = reverse(truth, X)
+            assert np.allclose(value(f, X, (at,), {g: np.array([1.0])}), value(truth, X, (at,), {g: np.array([1.0])}))
+
+
+def value(
+    f: Expr, x: Expr = X, at: tuple[float, ...] = (0.0,), others: dict[Expr, np.ndarray] | None = None
+) -> np.ndarray:
     with np.errstate(all="ignore"):
-        return evaluate(simplify(expand([f])), {x: np.array(at)})[0]
+        return evaluate(simplify(expand([f])), {x: np.array(at), **(others or {})})[0]

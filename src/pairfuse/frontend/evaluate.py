@@ -14,8 +14,7 @@ import numpy as np
 
 from .. import forks
 from ..dtypes import STORED
-from ..errors import FormulaError, ShapeError, UnsupportedError, message
-from ..ir.expr import toposort
+from ..errors import ShapeError, UnsupportedError, message
 from ..lower.problem import Problem, Sizes
 from ..runtime import arrays
 from ..runtime.execute import execute
@@ -74,14 +73,7 @@ def launch(
     problem: Problem, values: list[Any], sizes: Sizes, settings: Settings, storage: str | None = None
 ) -> tuple[Any, ...]:
     """Every output of the problem, from the driver; `storage`: their type on a GPU, if not the problem's."""
-    try:
-        return execute(problem, values, sizes, backend=settings.backend, progress=settings.progress, storage=storage)
-    except RecursionError:
-        count = len(toposort(*problem.formulas))
-        hint = "reduce its parts one by one, and combine the results."
-        raise FormulaError(
-            message(f"{problem.reduction}: the formula is too large, {count} steps.", (), hint)
-        ) from None
+    return execute(problem, values, sizes, backend=settings.backend, progress=settings.progress, storage=storage)
 
 
 def sizes_of(space: Space) -> Sizes:

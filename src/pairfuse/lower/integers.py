@@ -11,7 +11,7 @@ compare digits.  What leaves 64 bits is computed in real numbers, unless it is c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -176,11 +176,17 @@ def _digits(
 def _divides(formulas: tuple[Expr, ...], ranges: Mapping[Expr, Range], variables: Mapping[Expr, object]) -> bool:
     """Is there a division of integers, whose quotient by 0 is another than that of real numbers?"""
     nodes = [n for n in toposort(*formulas) if n.name == "floordiv" and n.kind == "index"]
-    return any(ranges[n.args[1]][0] <= 0 <= ranges[n.args[1]][1] and _depends(n, variables) for n in nodes)
+    made = _made_of(formulas, variables) if nodes else ()
+    return any(ranges[n.args[1]][0] <= 0 <= ranges[n.args[1]][1] and n in made for n in nodes)
 
 
-def _depends(node: Expr, variables: Mapping[Expr, object]) -> bool:
-    return any(n in variables for n in toposort(node))
+def _made_of(formulas: tuple[Expr, ...], variables: Iterable[Expr]) -> set[Expr]:
+    """The nodes that are made of some of these variables."""
+    found = set(variables)
+    for n in toposort(*formulas):
+        if any(a in found for a in n.args):
+            found.add(n)
+    return found
 
 
 def _conversions(
@@ -191,11 +197,12 @@ def _conversions(
     Of integers that nothing is known of, nothing is said.
     """
     lost, rounds = None, False
+    made = _made_of(formulas, variables)
+    unknown = _made_of(formulas, [v for v, d in variables.items() if d and d.bits])
     for n in toposort(*formulas):
         if n.name != "to_real" or n.args[0].kind != "index" or not _beyond(*ranges[n.args[0]], held + 1):
             continue
-        below = [variables[v] for v in toposort(n) if v in variables]
-        rounds = rounds or (bool(below) and not any(d and d.bits for d in below))
+        rounds = rounds or (n in made and n not in unknown)
         for v in _chosen(n.args[0]):
             d = variables.get(v)
             if d is not None and not d.bits and _beyond(d.low, d.high, held + 1):

@@ -16,7 +16,7 @@ import operator
 from collections.abc import Sequence
 
 from ..errors import ShapeError, UnsupportedError
-from ..ir.expr import Expr, Operand, call, const, toposort, with_args
+from ..ir.expr import Expr, Operand, as_kind, call, const, toposort, with_args
 from .expand import expand
 
 # Masks within masks that are kept apart, so that those of both branches of a choice find each other (`add`). Of choices
@@ -87,14 +87,14 @@ def _pull_back(node: Expr, g: Expr) -> Sequence[Expr | None]:
         parts = [None if p is None else _masked(c, p, positive) for p, c in zip(parts, conditions, strict=True)]
     if node.op.partials is None and not node.op.elementwise:
         return parts
-    return [None if p is None else _fit(p, a.dim) for p, a in zip(parts, node.args, strict=True)]
+    return [None if p is None else _fit(p, a.dim, bool(a.args)) for p, a in zip(parts, node.args, strict=True)]
 
 
 def _joined(masks: list[Mask]) -> list[Mask]:
     """Many masks as one condition, so that chains of choices differentiate in linear size."""
     if len(masks) <= MOST_MASKS or len({c.dim for c, _ in masks}) > 1:
         return masks
-    return [(functools.reduce(operator.and_, [c if positive else ~c for c, positive in masks]), True)]
+    return [(_all(masks), True)]
 
 
 def _passed_masks(node: Expr, condition: Expr) -> Sequence[Expr] | None:
@@ -234,15 +234,25 @@ def add(a: Expr | None, b: Expr | None) -> Expr | None:
 
 
 def _added(a: Expr, b: Expr) -> Expr:
-    """a + b, which have no mask in common."""
-    mask_a, mask_b = _mask(a), _mask(b)
-    if mask_a is None or mask_b is None:
+    """a + b, which have no mask in common; where both are 0 by their masks, so is the result."""
+    (masks_a, inner_a), (masks_b, inner_b) = _masks(a), _masks(b)
+    if not masks_a or not masks_b:
         return a + b
-    (ca, ga, positive_a), (cb, gb, positive_b) = mask_a, mask_b
-    if ca is cb:
-        return call("where", ca, ga, gb) if positive_a else call("where", ca, gb, ga)
-    either = (ca if positive_a else ~ca) | (cb if positive_b else ~cb)
-    return _masked(either, a + b, True)
+    for condition, positive in masks_a:
+        if (condition, not positive) in masks_b:  # they exclude each other
+            rest_a = [m for m in masks_a if m[0] is not condition]
+            rest_b = [m for m in masks_b if m[0] is not condition]
+            yes, no = _masked_by(rest_a, inner_a), _masked_by(rest_b, inner_b)
+            if not positive:
+                yes, no = no, yes
+            chosen = call("where", condition, yes, no)
+            return _masked(_all(masks_a) | _all(masks_b), chosen, True) if rest_a or rest_b else chosen
+    return _masked(_all(masks_a) | _all(masks_b), a + b, True)
+
+
+def _all(masks: Sequence[Mask]) -> Expr:
+    """Masks as one condition."""
+    return functools.reduce(operator.and_, [c if positive else ~c for c, positive in masks])
 
 
 def _sum(a: Expr | None, b: Expr) -> Expr:
@@ -286,8 +296,11 @@ def _masked_by(masks: Sequence[Mask], g: Expr) -> Expr:
     return g
 
 
-def _fit(g: Expr, dim: int) -> Expr:
-    """A cotangent made as long as what it belongs to: repeated, or summed for an argument that was broadcast."""
+def _fit(g: Expr, dim: int, singular: bool = False) -> Expr:
+    """A cotangent made as long as what it belongs to: repeated, or summed for an argument that was broadcast.
+
+    singular: may it be multiplied by something infinite? Then a sum of nothing but masked components is masked itself.
+    """
     if g.dim == dim:
         return g
     if g.dim == 1:
@@ -295,20 +308,31 @@ def _fit(g: Expr, dim: int) -> Expr:
         return _masked_by(masks, call("repeat", inner, times=dim))
     assert dim == 1
     outside: list[Mask | None] = []  # what the sum stands in, from the outside: masks, None for a sign
+    inside: list[Mask] = []  # masks of components
     while True:
         if g.name == "neg":
             g = g.args[0]
             outside.append(None)
-        elif (mask := _mask(g)) is not None and mask[0].dim == 1:
+        elif (mask := _mask(g)) is not None:
             condition, g, positive = mask
-            outside.append((condition, positive))
+            (outside if condition.dim == 1 else inside).append((condition, positive))
         else:
             break
-    repeated = g.name == "repeat" and g.args[0].dim == 1
-    result = g.args[0] * float(g.dim) if repeated else call("sum_d", g, group=g.dim)
+    if inside:
+        result = call("sum_d", _masked_by(inside, g), group=g.dim)
+        if singular:
+            result = _masked(_any(_all(inside)), result, True)
+    else:
+        repeated = g.name == "repeat" and g.args[0].dim == 1
+        result = g.args[0] * float(g.dim) if repeated else call("sum_d", g, group=g.dim)
     for around in reversed(outside):
         result = _inside(around, result)
     return result
+
+
+def _any(condition: Expr) -> Expr:
+    """Is a condition true for some component?"""
+    return call("sum_d", as_kind(condition, "real"), group=condition.dim) > 0.0
 
 
 def _or_zero(g: Expr | None, dim: int) -> Expr:
