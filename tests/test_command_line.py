@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,8 @@ def test_ops_lists_everything(capsys: Capture) -> None:
 
 def test_what_is_listed_is_called_so() -> None:
     """Methods under their names with their arguments; the rest are names of formula strings."""
-    for record in (*TABLE.values(), *REDUCTIONS.values()):
+    records: tuple[Any, ...] = (*TABLE.values(), *REDUCTIONS.values())
+    for record in records:
         call = catalogue.call_of(record)
         if call.startswith("x."):
             assert callable(getattr(LazyTensor, call[2:].partition("(")[0]))

@@ -328,7 +328,7 @@ SHOWN: dict[str, Callable[[], Any]] = {
     "`K.sum(dim=1)`": lambda: SMALL.sum(-1).sum(dim=1).shape == (4, 1),
     "`K.min(dim=1)`, NaN": lambda: (NUMBERS.min(dim=0) == [[1.0], [2.0]]).all(),
     "`K.min(dim=1)` in torch's words": lambda: (
-        isinstance(TENSOR.min(dim=0), torch.Tensor) and len(torch.min(TENSOR, 0)) == 2
+        isinstance(TENSOR.min(dim=0), torch.Tensor) and len(torch.min(TENSOR, 0)) == 2  # type: ignore[call-overload]
     ),
     "`K * w`": lambda: refused(lambda: SMALL.sum(-1) * np.ones(5)) and refused(lambda: SMALL.sum(-1).dot(np.ones(5))),
     "`K[1, :, k]`": lambda: np.allclose(SMALL[1, :, 2], (X[0] * Y[0])[1, :, 2]),
