@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from pairfuse.catalogue import call_of, is_method, method_call, other_names
 from pairfuse.config import Config
 from pairfuse.ir.ops import TABLE
 from pairfuse.ir.reductions import REDUCTIONS
@@ -23,6 +24,7 @@ def write_pages(folder: Path) -> None:
     pages: dict[str, Callable[[], Iterable[str]]] = {
         "operations": operations,
         "reductions": reductions,
+        "methods": methods,
         "settings": settings,
     }
     for name, page in pages.items():
@@ -33,11 +35,13 @@ def operations() -> Iterable[str]:
     """One entry per row of the table of operations."""
     yield "# Operations\n"
     yield (
-        "Each operation is a method of `LazyTensor` and a name of the formula language. A vector of length 1 combines "
-        "with a vector of any length. Operations marked *derived* are defined by others.\n"
+        "Each operation is a name of formula strings, and, where it is called as `x.name(...)`, a method of "
+        "`LazyTensor`. A vector of length 1 combines with a vector of any length. Operations marked *derived* are "
+        "defined by others.\n"
     )
     for op in sorted(TABLE.values(), key=lambda op: op.name.lower()):
-        yield from entry(op, f"{op.arity} argument{'s' * (op.arity != 1)}" + (", *derived*" if op.expand else ""))
+        where = "" if is_method(op.name) else " in formula strings only"
+        yield from entry(op, f"`{call_of(op)}`{where}" + (", *derived*" if op.expand else ""))
 
 
 def reductions() -> Iterable[str]:
@@ -48,7 +52,18 @@ def reductions() -> Iterable[str]:
         "and leaves one row per i, `axis=0` reduces over i (after the batch dimensions, if there are any).\n"
     )
     for reduction in REDUCTIONS.values():
-        yield from entry(reduction, "")
+        yield from entry(reduction, f"`{call_of(reduction)}`")
+
+
+def methods() -> Iterable[str]:
+    """One line for every other public name of a LazyTensor."""
+    yield "# Other methods and attributes\n"
+    yield "What a `LazyTensor` has beside [operations](operations.md) and [reductions](reductions.md).\n"
+    yield "| called as | meaning |"
+    yield "| --- | --- |"
+    for name, meaning in other_names():
+        text = " ".join(meaning.partition("\n\n")[0].split()).replace("|", "\\|")
+        yield f"| `{method_call(name)}` | {text} |"
 
 
 def entry(record: Any, facts: str) -> Iterable[str]:

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from pairfuse import catalogue, info
 from pairfuse.__main__ import BROKEN_PIPE, main
 from pairfuse.ir.ops import TABLE
 from pairfuse.ir.reductions import REDUCTIONS
+from pairfuse.ir.text import parse
+from pairfuse.numpy import LazyTensor
 from pairfuse.version import __version__
 
 Capture = pytest.CaptureFixture[str]
@@ -41,6 +44,26 @@ def test_ops_lists_everything(capsys: Capture) -> None:
     assert main(["ops"]) == 0
     first_words = {line.partition(" ")[0] for line in capsys.readouterr().out.splitlines()}
     assert first_words >= {record.name for record in (*TABLE.values(), *REDUCTIONS.values())}
+    aliases = {alias for row in TABLE.values() for alias in row.aliases}
+    assert first_words >= {n for n in dir(LazyTensor) if not n.startswith("_")} - aliases
+
+
+def test_what_is_listed_is_called_so() -> None:
+    """Methods under their names with their arguments; the rest are names of formula strings."""
+    records: tuple[Any, ...] = (*TABLE.values(), *REDUCTIONS.values())
+    for record in records:
+        call = catalogue.call_of(record)
+        if call.startswith("x."):
+            assert callable(getattr(LazyTensor, call[2:].partition("(")[0]))
+            continue
+        dims, params = record.samples[0]
+        inputs = ", ".join(f"Pm({k}, {dim})" for k, dim in enumerate(dims))
+        written = "".join(f", {list(value) if isinstance(value, tuple) else value}" for value in params.values())
+        assert parse(f"{record.name}({inputs}{written})").name == record.name
+    assert catalogue.call_of(TABLE["atan2"]) == "x.atan2(y)"
+    assert catalogue.call_of(TABLE["powi"]) == "powi(x, n)"
+    assert catalogue.call_of(REDUCTIONS["logsumexp_weight"]) == "x.logsumexp(dim, weight=y)"
+    assert catalogue.call_of(REDUCTIONS["argKmin"]) == "x.argKmin(K, dim)"
 
 
 @pytest.mark.parametrize("name", ["exp", "Exp", "logsumexp", "LogSumExp"])

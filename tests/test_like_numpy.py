@@ -328,7 +328,7 @@ SHOWN: dict[str, Callable[[], Any]] = {
     "`K.sum(dim=1)`": lambda: SMALL.sum(-1).sum(dim=1).shape == (4, 1),
     "`K.min(dim=1)`, NaN": lambda: (NUMBERS.min(dim=0) == [[1.0], [2.0]]).all(),
     "`K.min(dim=1)` in torch's words": lambda: (
-        isinstance(TENSOR.min(dim=0), torch.Tensor) and len(torch.min(TENSOR, 0)) == 2
+        isinstance(TENSOR.min(dim=0), torch.Tensor) and len(torch.min(TENSOR, 0)) == 2  # type: ignore[call-overload]
     ),
     "`K * w`": lambda: refused(lambda: SMALL.sum(-1) * np.ones(5)) and refused(lambda: SMALL.sum(-1).dot(np.ones(5))),
     "`K[1, :, k]`": lambda: np.allclose(SMALL[1, :, 2], (X[0] * Y[0])[1, :, 2]),
@@ -361,3 +361,25 @@ def test_every_stated_difference_is_on_the_page_and_every_row_is_tested() -> Non
     for row in rows:
         assert any(row.startswith(f"| {text}") for text in stated), row
     assert len(rows) <= 25, "the table is short"
+
+
+def test_in_the_words_of_scikit_learn() -> None:
+    """The rows of the page that name it."""
+    pairwise = pytest.importorskip("sklearn.metrics.pairwise")
+    neighbors, ridge = pytest.importorskip("sklearn.neighbors"), pytest.importorskip("sklearn.kernel_ridge")
+    x, y, b = RANDOM.normal(size=(20, 3)), RANDOM.normal(size=(30, 3)), RANDOM.normal(size=30)
+    vi, vj = on_numpy.Vi(x), on_numpy.Vj(y)
+    squares = vi.sqdist(vj)
+    close = np.testing.assert_allclose
+    close((-0.3 * squares).exp() @ b, pairwise.rbf_kernel(x, y, gamma=0.3) @ b)
+    close((-0.3 * (vi - vj).abs().sum(-1)).exp().dense(), pairwise.laplacian_kernel(x, y, gamma=0.3))
+    close(((0.3 * (vi | vj) + 1) ** 3).dense(), pairwise.polynomial_kernel(x, y, degree=3, gamma=0.3), atol=1e-12)
+    close((vi.normalize() | vj.normalize()).dense(), pairwise.cosine_similarity(x, y))
+    close(squares.argmin(dim=1)[:, 0], pairwise.pairwise_distances_argmin(x, y))
+    nearest, places = squares.Kmin_argKmin(10, dim=1)
+    distances, expected = neighbors.NearestNeighbors(n_neighbors=10).fit(y).kneighbors(x)
+    close(nearest**0.5, distances)
+    close(places, expected)
+    kernel = (-on_numpy.Vi(y).sqdist(vj)).exp()
+    theirs = ridge.KernelRidge(alpha=0.2, kernel="precomputed").fit(kernel.dense(), b).dual_coef_
+    close(kernel.solve(b, alpha=0.2, rtol=1e-12), theirs, atol=1e-9)

@@ -435,7 +435,7 @@ def test_the_tolerance_that_is_given_is_the_one_that_holds() -> None:
     k, matrix, small = lazy_gaussian(X), np.exp(-squared(X)), 1e-8 * B
     size = np.sqrt((small**2).mean(0))
 
-    def relative(**tolerances: float) -> Any:
+    def relative(**tolerances: Any) -> Any:
         return residual(matrix, k.solve(small, alpha=0.1, **tolerances), small, 0.1) / size
 
     assert (relative() <= 1e-6).all()
@@ -568,14 +568,14 @@ def test_gmres_solves_what_the_others_refuse(name: str, dtype: Any) -> None:
     expected = dense_solution(dense.astype(float), b.astype(float), alpha)
     tolerance = 1e-11 if dtype is np.float64 else 1e-5
     for method in ("cg", "minres"):
-        try:
+        if dtype is np.float64 or name in ("other points", "antisymmetric"):
+            with pytest.raises(SolverError, match="the matrix is not symmetric"):
+                lazy.solve(b, alpha=alpha, method=method)
+        else:  # beside this alpha it is so nearly symmetric in float32 that it does not hinder them
             u = lazy.solve(b, alpha=alpha, method=method)
-        except SolverError as error:
-            assert "the matrix is not symmetric" in str(error)
-        else:  # beside alpha the matrix is so small that float32 hardly sees it: then it does not hinder them
-            assert dtype is np.float32
             np.testing.assert_allclose(u, expected, atol=1e-4 * np.abs(expected).max())
-    for options in ({}, {"restart": 4}, {"precond": lambda r: r / alpha}, {"x0": b}):
+    variants: list[dict[str, Any]] = [{}, {"restart": 4}, {"precond": lambda r: r / alpha}, {"x0": b}]
+    for options in variants:
         u = lazy.solve(b, alpha=alpha, rtol=tolerance, method="gmres", **options)
         assert u.dtype == dtype
         np.testing.assert_allclose(u, expected, rtol=20 * tolerance, atol=20 * tolerance * np.abs(expected).max())

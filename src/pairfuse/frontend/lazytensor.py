@@ -85,8 +85,9 @@ class LazyTensor(Entries, LinearSystems, Calculus, ValueAndGrad, Inspection):
 
     def _operand(self: T, name: str, value: Any) -> T:
         lifted = self._lift(value)
-        count, flat = lifted._length, getattr(value, "ndim", 1) == 1
-        if 1 < count == self._space.nj and self._length == 1 and flat and (OPS[name].elementwise or name == "dot"):
+        count, kind = lifted._length, OPS[name]
+        takes_one = 1 < count == self._space.nj and self._length == 1 and (kind.elementwise or name == "dot")
+        if takes_one and getattr(value, "ndim", 1) == 1:
             raise TWO_MEANINGS  # NumPy would scale the columns, KeOps makes vectors
         return lifted
 

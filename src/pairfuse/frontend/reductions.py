@@ -373,7 +373,7 @@ def record_of(name: str) -> Reduction:
 
 
 # What is reduced where the name is not that of a record, for the keywords that go by the record.
-RECORDS = dict.fromkeys(("mean", "var", "std"), "sum") | dict.fromkeys(("any", "all"), "count_nonzero")
+RECORDS: dict[str, str] = {"mean": "sum", "var": "sum", "std": "sum", "any": "count_nonzero", "all": "count_nonzero"}
 
 
 def task(name: str, over: str, run: Any, opt_arg: int | None = None) -> Task:
@@ -459,7 +459,7 @@ def _twin(name: str) -> Callable[..., Any]:
     """The method under KeOps' second name, which never means the components: `sum_reduction(axis=1)`."""
     takes_place = name.startswith(("K", "argK")) or name == "sumsoftmaxweight"
 
-    def method(self: Any, *args: Any, axis: Axes = None, dim: Axes = None, **options: Any) -> Any:
+    def method(self: Any, *args: Any, axis: Any = None, dim: Any = None, **options: Any) -> Any:
         positional = 2 if takes_place else 1
         if len(args) >= positional and axis is None:
             args, axis = args[: positional - 1], args[positional - 1]

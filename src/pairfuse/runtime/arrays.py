@@ -55,11 +55,11 @@ def nearly(x: Any) -> np.ndarray | None:
     elif callable(getattr(x, "__array__", None)) and not isinstance(x, np.generic):
         array = np.asarray(x)
     elif callable(getattr(x, "__dlpack__", None)):
-        device = x.__dlpack_device__()
+        device = x.__dlpack_device__()  # type: ignore[union-attr]
         if int(device[0]) != 1:
             text = f"LazyTensor(x): a {type(x).__name__} on a device, {tuple(map(int, device))} in DLPack's words."
             raise UnsupportedError(message(text, hint="torch.from_dlpack(x) is a tensor that shares its memory."))
-        array = np.from_dlpack(x)
+        array = np.from_dlpack(x)  # type: ignore[arg-type]
     else:
         return None
     if array.dtype.kind not in "biufc":
