@@ -30,7 +30,7 @@ SPEED, LIMIT, OVERHEAD = 1e9, 4e9, 1e-4
 
 @pytest.fixture(autouse=True)
 def made_up_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs, "_rates", lambda dtype, threads: costs.Rates(SPEED * threads, 8.0))
+    monkeypatch.setattr(costs, "_rates", lambda dtype, threads, divides: costs.Rates(SPEED * threads, 8.0))
     monkeypatch.setattr(costs, "_limit", lambda dtype, threads: LIMIT * threads)
     monkeypatch.setattr("pairfuse.frontend.inspection._overhead", lambda lazy, library: OVERHEAD)
 
@@ -267,9 +267,11 @@ def test_the_speed_of_a_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
     """What is measured is a number; whether it is right is for `python -m benchmarks.costs`, on an idle machine."""
     monkeypatch.undo()
     monkeypatch.setattr(costs, "ROWS", 64)
-    found = gaussian(3).cost()
-    assert found.seconds is not None
-    assert found.share is not None
-    assert 1e-6 < found.seconds < 60
-    assert math.isfinite(found.share)
-    assert found.share > 0
+    x, y = variables(3, 3)
+    for k in (gaussian(3), 1 / (1 + x.sqdist(y))):
+        found = k.cost()
+        assert found.seconds is not None
+        assert found.share is not None
+        assert 1e-6 < found.seconds < 60
+        assert math.isfinite(found.share)
+        assert found.share > 0

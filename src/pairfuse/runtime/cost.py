@@ -134,7 +134,8 @@ def estimate(problem: Problem, sizes: Sizes, read: int, overhead: Callable[[], f
     found = Cost(pair.arithmetic, pair.moves, launch.pairs, read, written, working, threads, note=note)
     if overhead is None:
         return found
-    rates = _rates(problem.dtype, threads)
+    divides = any(c.divisions for c in (work.step.total(branches), work.block, work.tile, work.column))
+    rates = _rates(problem.dtype, threads, divides)
     slots = [_task_slots(launch, task, work, branches, rates) for task in launch.tasks]
     seconds = overhead() + max(sum(slots), threads * max(slots)) / rates.slots
     limit = _limit(problem.dtype, threads)
@@ -262,24 +263,24 @@ ROWS, COLUMNS, LENGTH = 1024, 2048, 10  # of a kernel between short and long one
 RUNS = 4
 LIMIT_SECONDS, LIMIT_RUNS, LIMIT_CHAINS = 0.001, 3, (10, 12)
 
-_measured: dict[tuple[str, int, str], Rates] = {}
+_measured: dict[tuple[str, int, str], float] = {}
+_divisions: dict[tuple[str, int, str], float] = {}
 _limits: dict[tuple[str, int], float] = {}
 
 
-def _rates(dtype: str, threads: int) -> Rates:
-    """The rates of this machine, measured at their first use."""
+def _rates(dtype: str, threads: int, divides: bool) -> Rates:
+    """The rates of this machine, measured at their first use; a kernel that does not divide needs only the first."""
     key = (dtype, threads, config.instructions)
+    distance, weight = call("sqdist", input_(0, "i", LENGTH), input_(1, "j", LENGTH)), input_(2, "j", 1)
     if key not in _measured:
-        distance = call("sqdist", input_(0, "i", LENGTH), input_(1, "j", LENGTH))
-        weight = input_(2, "j", 1)
         slots, seconds = _run(Problem((call("exp", -distance) * weight,), "sum", "j", dtype), threads, Rates(1.0))
-        rate = sum(slots) / seconds
+        _measured[key] = slots / seconds
+    if divides and key not in _divisions:
         problem = Problem((weight / (1 + distance),), "sum", "j", dtype)
-        without, seconds = _run(problem, threads, Rates(1.0, 0.0))
-        with_one, _ = _slots(problem, threads, Rates(1.0, 1.0))
-        divisions = sum(with_one) - sum(without)
-        _measured[key] = Rates(rate, max(1.0, (seconds * rate - sum(without)) / divisions))
-    return _measured[key]
+        others, seconds = _run(problem, threads, Rates(1.0, 0.0))
+        divisions = _slots(problem, threads, Rates(1.0, 1.0))[0] - others
+        _divisions[key] = max(1.0, (seconds * _measured[key] - others) / divisions)
+    return Rates(_measured[key], _divisions.get(key, 1.0))
 
 
 def _limit(dtype: str, threads: int) -> float:
@@ -289,16 +290,17 @@ def _limit(dtype: str, threads: int) -> float:
     return _limits[dtype, threads]
 
 
-def _slots(problem: Problem, threads: int, rates: Rates) -> tuple[list[float], Sizes]:
+def _slots(problem: Problem, threads: int, rates: Rates) -> tuple[float, Sizes]:
+    """The slots of a kernel on sizes for a measurement."""
     sizes = Sizes(ROWS, COLUMNS * threads)
     compiled = execute.program(problem).compiled(sizes, threads)
     launch = _launch(compiled, problem, sizes, threads)
     work = work_of(compiled.kernel, compiled.schedule, compiled.target)
-    return [_task_slots(launch, task, work, (0.0, 0.0), rates) for task in launch.tasks], sizes
+    return sum(_task_slots(launch, task, work, (0.0, 0.0), rates) for task in launch.tasks), sizes
 
 
-def _run(problem: Problem, threads: int, rates: Rates) -> tuple[list[float], float]:
-    """The slots of the tasks of a kernel, and the seconds of its fastest run."""
+def _run(problem: Problem, threads: int, rates: Rates) -> tuple[float, float]:
+    """The slots of a kernel, and the seconds of its fastest run."""
     slots, sizes = _slots(problem, threads, rates)
     random = np.random.default_rng(0)
     shapes = [(sizes.along(v.param("axis")), v.dim) for v in problem.inputs]

@@ -134,8 +134,27 @@ def _live(lines: Sequence[str]) -> set[str]:
 
 
 _RESULT = re.compile(r"(?:call (?:fastcc )?)?(?:\w+ )*?<(\d+) x (\w+)>")
-FREE = {"getelementptr", "insertelement", "extractelement", "shufflevector", "bitcast", "trunc", "zext", "sext", "br"}
-FREE |= {"ret", "phi", "ptrtoint", "inttoptr", "insertvalue", "extractvalue", "alloca"}
+# Addresses, names of parts of vectors, control: no instructions of the units that are counted.
+FREE = frozenset(
+    [
+        "getelementptr",
+        "insertelement",
+        "extractelement",
+        "shufflevector",
+        "insertvalue",
+        "extractvalue",
+        "bitcast",
+        "trunc",
+        "zext",
+        "sext",
+        "ptrtoint",
+        "inttoptr",
+        "alloca",
+        "phi",
+        "br",
+        "ret",
+    ]
+)
 DIVISIONS = {"fdiv", "frem", "sdiv", "srem", "udiv", "urem"}
 # A function of the C library, called lane by lane: some tens of instructions each (builder.py, call_lanes).
 LIBRARY_CALL = 40
