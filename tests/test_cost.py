@@ -17,6 +17,7 @@ import torch
 from dense import points
 
 from pairfuse import FormulaError, ShapeError, config
+from pairfuse.backends.llvm.target import host_target
 from pairfuse.ir.reductions import REDUCTIONS
 from pairfuse.numpy import LazyTensor, Vi, Vj, index_j
 from pairfuse.numpy.cluster import from_matrix
@@ -58,6 +59,14 @@ def test_products_and_distances_cost_what_they_are_made_of(d: int, dtype: str) -
     assert x.sqdist(y).cost().operations == 2 * d + 1
     # each component joins a sum of its own; many sums are in memory, and 4 columns are added up before they join
     assert (x * y).cost().operations == (d if d <= 8 else 1.25 * d)
+
+
+@pytest.mark.parametrize("instructions", ["generic", "avx2", "auto"])
+def test_other_instructions_have_other_counts(instructions: str) -> None:
+    with config.override(instructions=instructions):
+        x, y = variables(3, 3)
+        fuses = {"fma", "avx512f", "neon"} & host_target(instructions).flags
+        assert (x | y).cost().operations == (4 if fuses else 6)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
