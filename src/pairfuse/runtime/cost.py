@@ -136,7 +136,8 @@ def estimate(problem: Problem, sizes: Sizes, read: int, overhead: Callable[[], f
         return found
     divides = any(c.divisions for c in (work.step.total(branches), work.block, work.tile, work.column))
     rates = _rates(problem.dtype, threads, divides)
-    slots = [_task_slots(launch, task, work, branches, rates) for task in launch.tasks]
+    parts = Slots.of(work, branches, rates)
+    slots = [parts.of_task(launch, task) for task in launch.tasks]
     seconds = overhead() + max(sum(slots), threads * max(slots)) / rates.slots
     limit = _limit(problem.dtype, threads)
     return replace(found, seconds=seconds, share=launch.pairs * pair.arithmetic / seconds / limit)
@@ -213,48 +214,66 @@ class Rates:
     division: float = 1.0
 
 
-def _beside(c: Count, rates: Rates) -> float:
-    """The slots of a loop that is long enough for loads and stores to run beside the arithmetic."""
-    return max(c.operations + c.divisions * rates.division, c.moves)
+@dataclass(frozen=True)
+class Slots:
+    """The slots of the parts of a kernel (`Work` says what these are)."""
+
+    step: float
+    rest: float
+    block: float
+    tile: float
+    column: float
+    schedule: Schedule
+
+    @classmethod
+    def of(cls, work: Work, branches: Taken, rates: Rates) -> Slots:
+        """Loads and stores run beside the arithmetic of a loop; in short pieces of code they come after it."""
+
+        def arithmetic(c: Count) -> float:
+            return c.operations + c.divisions * rates.division
+
+        step, rest = work.step.total(branches), work.rest.total(branches[:1])
+        return cls(
+            max(arithmetic(step), step.moves) + _misses(branches, work.schedule.cols),
+            max(arithmetic(rest), rest.moves),
+            arithmetic(work.block) + work.block.moves,
+            arithmetic(work.tile) + work.tile.moves,
+            arithmetic(work.column) + work.column.moves,
+            work.schedule,
+        )
+
+    def of_tile(self, columns: Any) -> Any:
+        """Of a tile of rows over so many packed columns: a number, or an array of them."""
+        schedule = self.schedule
+        left = columns % schedule.tile_cols
+        rest = left if schedule.lanes_on == "kept" else -(-left // schedule.lanes)
+        blocks = -(-columns // schedule.block)
+        return columns // schedule.tile_cols * self.step + rest * self.rest + blocks * self.block + self.tile
+
+    def of_task(self, launch: Launch, task: Any) -> float:
+        """Of a task: its tiles over all columns, and the packing of these."""
+        batches = task.batches[1] - task.batches[0]
+        if isinstance(launch, BlockLaunch):
+            return batches * self._of_blocks(launch.tables.fills[:, 2], launch.tables.blocks[slice(*task.rows)])
+        columns = task.cols[1] - task.cols[0]
+        whole, left = divmod(columns, self.schedule.chunk)
+        tile = whole * self.of_tile(self.schedule.chunk) + (self.of_tile(left) if left else 0)
+        return batches * (-(-(task.rows[1] - task.rows[0]) // self.schedule.tile_rows) * tile + columns * self.column)
+
+    def _of_blocks(self, fills: np.ndarray, blocks: np.ndarray) -> float:
+        """Of blocks of rows, each with its fills of packed columns (listed.py)."""
+        rows, stop, first, last = blocks.T
+        tiles = -(-(stop - rows) // self.schedule.tile_rows)
+        of_fills, columns = (np.concatenate(([0], np.cumsum(x))) for x in (self.of_tile(fills), fills))
+        return float(
+            (tiles * (of_fills[last] - of_fills[first]) + self.column * (columns[last] - columns[first])).sum()
+        )
 
 
 def _misses(branches: Taken, columns: int) -> float:
     """The slots of a step that are lost because the processor went the other way at a branch."""
     first, *within = branches
     return MISS * 2 * (first * (1 - first) + first * sum(columns * p * (1 - p) for p in within))
-
-
-def _after(c: Count, rates: Rates) -> float:
-    """The slots of short pieces of code."""
-    return c.operations + c.divisions * rates.division + c.moves
-
-
-def _task_slots(launch: Launch, task: Any, work: Work, branches: Taken, rates: Rates) -> float:
-    """The slots of a task: its tiles over the columns, and the packing of these."""
-    batches = task.batches[1] - task.batches[0]
-    chunk, packed = launch.schedule.chunk, _after(work.column, rates)
-    if isinstance(launch, BlockLaunch):
-        total = 0.0
-        for first, stop, fill, end in launch.tables.blocks[task.rows[0] : task.rows[1]].tolist():
-            for columns in launch.tables.fills[fill:end, 2].tolist():
-                tiles = -(-(stop - first) // launch.schedule.tile_rows)
-                total += tiles * _tile_slots(work, columns, branches, rates) + columns * packed
-        return batches * total
-    columns = task.cols[1] - task.cols[0]
-    tiles = -(-(task.rows[1] - task.rows[0]) // launch.schedule.tile_rows)
-    whole, left = divmod(columns, chunk)
-    total = whole * _tile_slots(work, chunk, branches, rates) + (left and _tile_slots(work, left, branches, rates))
-    return batches * (tiles * total + columns * packed)
-
-
-def _tile_slots(work: Work, columns: int, branches: Taken, rates: Rates) -> float:
-    """The slots of a tile of rows over packed columns."""
-    schedule = work.schedule
-    steps, left = divmod(columns, schedule.tile_cols)
-    rest = left if schedule.lanes_on == "kept" else -(-left // schedule.lanes)
-    total = rest * _beside(work.rest.total(branches[:1]), rates)
-    total += steps * (_beside(work.step.total(branches), rates) + _misses(branches, schedule.cols))
-    return total + -(-columns // schedule.block) * _after(work.block, rates) + _after(work.tile, rates)
 
 
 # ---------------------------------------------------------------------- what the machine does, measured when asked
@@ -296,7 +315,8 @@ def _slots(problem: Problem, threads: int, rates: Rates) -> tuple[float, Sizes]:
     compiled = execute.program(problem).compiled(sizes, threads)
     launch = _launch(compiled, problem, sizes, threads)
     work = work_of(compiled.kernel, compiled.schedule, compiled.target)
-    return sum(_task_slots(launch, task, work, (0.0, 0.0), rates) for task in launch.tasks), sizes
+    parts = Slots.of(work, (0.0, 0.0), rates)
+    return sum(parts.of_task(launch, task) for task in launch.tasks), sizes
 
 
 def _run(problem: Problem, threads: int, rates: Rates) -> tuple[float, float]:
