@@ -278,8 +278,8 @@ def _misses(branches: Taken, columns: int) -> float:
 
 # ---------------------------------------------------------------------- what the machine does, measured when asked
 
-ROWS, COLUMNS, LENGTH = 1024, 2048, 10  # of a kernel between short and long ones: 2 million pairs for each thread
-RUNS = 4
+ROWS, COLUMNS, LENGTH = 1024, 1024, 10  # of a kernel between short and long ones: a million pairs for each thread
+RUNS = 10
 LIMIT_SECONDS, LIMIT_RUNS, LIMIT_CHAINS = 0.001, 3, (10, 12)
 
 _measured: dict[tuple[str, int, str], float] = {}
