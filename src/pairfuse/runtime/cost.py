@@ -44,7 +44,8 @@ class Cost:
     working     bytes of memory that the threads use meanwhile: never of the order of M N
     threads     that take part
     seconds     expected duration of a warm call
-    share       operations of all pairs, as a part of the multiply-adds that the machine does in these seconds
+    share       operations of all pairs, as a part of the multiply-adds that the machine does in these seconds; a little
+                above 1 where processors have units that add beside those that multiply
     note        why there is no time
     """
 
@@ -203,7 +204,10 @@ def _chance(first: int, asked: int, columns: float) -> float:
 # ---------------------------------------------------------------------- slots: operations, and what counts like them
 
 
-MISS = 40  # slots: some 20 cycles until the right instructions arrive, on processors of the last ten years
+# In slots, on processors of the last ten years: they add two to four vectors in the time of one or two loads or of a
+# store (sums in memory take one of each), and take some 20 cycles to turn round at a branch that they took wrongly.
+MOVE = 2
+MISS = 40
 
 
 @dataclass(frozen=True)
@@ -234,8 +238,8 @@ class Slots:
 
         step, rest = work.step.total(branches), work.rest.total(branches[:1])
         return cls(
-            max(arithmetic(step), step.moves) + _misses(branches, work.schedule.cols),
-            max(arithmetic(rest), rest.moves),
+            max(arithmetic(step), MOVE * step.moves) + _misses(branches, work.schedule.cols),
+            max(arithmetic(rest), MOVE * rest.moves),
             arithmetic(work.block) + work.block.moves,
             arithmetic(work.tile) + work.tile.moves,
             arithmetic(work.column) + work.column.moves,
