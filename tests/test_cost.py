@@ -17,6 +17,7 @@ import torch
 from dense import points
 
 from pairfuse import FormulaError, ShapeError, config
+from pairfuse.backends.llvm.target import host_target
 from pairfuse.ir.reductions import REDUCTIONS
 from pairfuse.numpy import LazyTensor, Vi, Vj, index_j
 from pairfuse.numpy.cluster import from_matrix
@@ -30,7 +31,7 @@ SPEED, LIMIT, OVERHEAD = 1e9, 4e9, 1e-4
 
 @pytest.fixture(autouse=True)
 def made_up_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs, "_rates", lambda dtype, threads: costs.Rates(SPEED * threads, 8.0))
+    monkeypatch.setattr(costs, "_rates", lambda dtype, threads, divides: costs.Rates(SPEED * threads, 8.0))
     monkeypatch.setattr(costs, "_limit", lambda dtype, threads: LIMIT * threads)
     monkeypatch.setattr("pairfuse.frontend.inspection._overhead", lambda lazy, library: OVERHEAD)
 
@@ -58,6 +59,14 @@ def test_products_and_distances_cost_what_they_are_made_of(d: int, dtype: str) -
     assert x.sqdist(y).cost().operations == 2 * d + 1
     # each component joins a sum of its own; many sums are in memory, and 4 columns are added up before they join
     assert (x * y).cost().operations == (d if d <= 8 else 1.25 * d)
+
+
+@pytest.mark.parametrize("instructions", ["generic", "avx2", "auto"])
+def test_other_instructions_have_other_counts(instructions: str) -> None:
+    with config.override(instructions=instructions):
+        x, y = variables(3, 3)
+        fuses = {"fma", "avx512f", "neon"} & host_target(instructions).flags
+        assert (x | y).cost().operations == (4 if fuses else 6)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -267,9 +276,11 @@ def test_the_speed_of_a_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> 
     """What is measured is a number; whether it is right is for `python -m benchmarks.costs`, on an idle machine."""
     monkeypatch.undo()
     monkeypatch.setattr(costs, "ROWS", 64)
-    found = gaussian(3).cost()
-    assert found.seconds is not None
-    assert found.share is not None
-    assert 1e-6 < found.seconds < 60
-    assert math.isfinite(found.share)
-    assert found.share > 0
+    x, y = variables(3, 3)
+    for k in (gaussian(3), 1 / (1 + x.sqdist(y))):
+        found = k.cost()
+        assert found.seconds is not None
+        assert found.share is not None
+        assert 1e-6 < found.seconds < 60
+        assert math.isfinite(found.share)
+        assert found.share > 0

@@ -62,8 +62,8 @@ class Inspection(Lazy):
 
         Returns: a `Cost`, which prints itself. Numbers per pair (i, j): `operations`, vector instructions, of which a
         multiply-add is one, and `moves`, loads and stores. Of the whole call: `pairs`; `read`, `written` and `working`
-        memory in bytes; `seconds`, the expected duration of a warm call; `share`, between 0 and 1, of the multiply-adds
-        that the machine can do in that time; `threads`. Without data, and on a GPU, `seconds` is None, and `note` says
+        memory in bytes; `seconds`, the expected duration of a warm call; `share`, of the multiply-adds that the machine
+        can do in that time (1: the limit); `threads`. Without data, and on a GPU, `seconds` is None, and `note` says
         why.
 
         Nothing of this formula is run. The speed of the machine is measured at the first question for each type and

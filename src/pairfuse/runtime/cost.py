@@ -44,7 +44,8 @@ class Cost:
     working     bytes of memory that the threads use meanwhile: never of the order of M N
     threads     that take part
     seconds     expected duration of a warm call
-    share       operations of all pairs, as a part of the multiply-adds that the machine does in these seconds
+    share       operations of all pairs, as a part of the multiply-adds that the machine does in these seconds; a little
+                above 1 where processors have units that add beside those that multiply
     note        why there is no time
     """
 
@@ -134,8 +135,10 @@ def estimate(problem: Problem, sizes: Sizes, read: int, overhead: Callable[[], f
     found = Cost(pair.arithmetic, pair.moves, launch.pairs, read, written, working, threads, note=note)
     if overhead is None:
         return found
-    rates = _rates(problem.dtype, threads)
-    slots = [_task_slots(launch, task, work, branches, rates) for task in launch.tasks]
+    divides = any(c.divisions for c in (work.step.total(branches), work.block, work.tile, work.column))
+    rates = _rates(problem.dtype, threads, divides)
+    parts = Slots.of(work, branches, rates)
+    slots = [parts.of_task(launch, task) for task in launch.tasks]
     seconds = overhead() + max(sum(slots), threads * max(slots)) / rates.slots
     limit = _limit(problem.dtype, threads)
     return replace(found, seconds=seconds, share=launch.pairs * pair.arithmetic / seconds / limit)
@@ -201,7 +204,10 @@ def _chance(first: int, asked: int, columns: float) -> float:
 # ---------------------------------------------------------------------- slots: operations, and what counts like them
 
 
-MISS = 40  # slots: some 20 cycles until the right instructions arrive, on processors of the last ten years
+# In slots, on processors of the last ten years: they add two to four vectors in the time of one or two loads or of a
+# store (sums in memory take one of each), and take some 20 cycles to turn round at a branch that they took wrongly.
+MOVE = 2
+MISS = 40
 
 
 @dataclass(frozen=True)
@@ -212,9 +218,60 @@ class Rates:
     division: float = 1.0
 
 
-def _beside(c: Count, rates: Rates) -> float:
-    """The slots of a loop that is long enough for loads and stores to run beside the arithmetic."""
-    return max(c.operations + c.divisions * rates.division, c.moves)
+@dataclass(frozen=True)
+class Slots:
+    """The slots of the parts of a kernel (`Work` says what these are)."""
+
+    step: float
+    rest: float
+    block: float
+    tile: float
+    column: float
+    schedule: Schedule
+
+    @classmethod
+    def of(cls, work: Work, branches: Taken, rates: Rates) -> Slots:
+        """Loads and stores run beside the arithmetic of a loop; in short pieces of code they come after it."""
+
+        def arithmetic(c: Count) -> float:
+            return c.operations + c.divisions * rates.division
+
+        step, rest = work.step.total(branches), work.rest.total(branches[:1])
+        return cls(
+            max(arithmetic(step), MOVE * step.moves) + _misses(branches, work.schedule.cols),
+            max(arithmetic(rest), MOVE * rest.moves),
+            arithmetic(work.block) + work.block.moves,
+            arithmetic(work.tile) + work.tile.moves,
+            arithmetic(work.column) + work.column.moves,
+            work.schedule,
+        )
+
+    def of_tile(self, columns: Any) -> Any:
+        """Of a tile of rows over so many packed columns: a number, or an array of them."""
+        schedule = self.schedule
+        left = columns % schedule.tile_cols
+        rest = left if schedule.lanes_on == "kept" else -(-left // schedule.lanes)
+        blocks = -(-columns // schedule.block)
+        return columns // schedule.tile_cols * self.step + rest * self.rest + blocks * self.block + self.tile
+
+    def of_task(self, launch: Launch, task: Any) -> float:
+        """Of a task: its tiles over all columns, and the packing of these."""
+        batches = task.batches[1] - task.batches[0]
+        if isinstance(launch, BlockLaunch):
+            return batches * self._of_blocks(launch.tables.fills[:, 2], launch.tables.blocks[slice(*task.rows)])
+        columns = task.cols[1] - task.cols[0]
+        whole, left = divmod(columns, self.schedule.chunk)
+        tile = whole * self.of_tile(self.schedule.chunk) + (self.of_tile(left) if left else 0)
+        return batches * (-(-(task.rows[1] - task.rows[0]) // self.schedule.tile_rows) * tile + columns * self.column)
+
+    def _of_blocks(self, fills: np.ndarray, blocks: np.ndarray) -> float:
+        """Of blocks of rows, each with its fills of packed columns (listed.py)."""
+        rows, stop, first, last = blocks.T
+        tiles = -(-(stop - rows) // self.schedule.tile_rows)
+        of_fills, columns = (np.concatenate(([0], np.cumsum(x))) for x in (self.of_tile(fills), fills))
+        return float(
+            (tiles * (of_fills[last] - of_fills[first]) + self.column * (columns[last] - columns[first])).sum()
+        )
 
 
 def _misses(branches: Taken, columns: int) -> float:
@@ -223,63 +280,30 @@ def _misses(branches: Taken, columns: int) -> float:
     return MISS * 2 * (first * (1 - first) + first * sum(columns * p * (1 - p) for p in within))
 
 
-def _after(c: Count, rates: Rates) -> float:
-    """The slots of short pieces of code."""
-    return c.operations + c.divisions * rates.division + c.moves
-
-
-def _task_slots(launch: Launch, task: Any, work: Work, branches: Taken, rates: Rates) -> float:
-    """The slots of a task: its tiles over the columns, and the packing of these."""
-    batches = task.batches[1] - task.batches[0]
-    chunk, packed = launch.schedule.chunk, _after(work.column, rates)
-    if isinstance(launch, BlockLaunch):
-        total = 0.0
-        for first, stop, fill, end in launch.tables.blocks[task.rows[0] : task.rows[1]].tolist():
-            for columns in launch.tables.fills[fill:end, 2].tolist():
-                tiles = -(-(stop - first) // launch.schedule.tile_rows)
-                total += tiles * _tile_slots(work, columns, branches, rates) + columns * packed
-        return batches * total
-    columns = task.cols[1] - task.cols[0]
-    tiles = -(-(task.rows[1] - task.rows[0]) // launch.schedule.tile_rows)
-    whole, left = divmod(columns, chunk)
-    total = whole * _tile_slots(work, chunk, branches, rates) + (left and _tile_slots(work, left, branches, rates))
-    return batches * (tiles * total + columns * packed)
-
-
-def _tile_slots(work: Work, columns: int, branches: Taken, rates: Rates) -> float:
-    """The slots of a tile of rows over packed columns."""
-    schedule = work.schedule
-    steps, left = divmod(columns, schedule.tile_cols)
-    rest = left if schedule.lanes_on == "kept" else -(-left // schedule.lanes)
-    total = rest * _beside(work.rest.total(branches[:1]), rates)
-    total += steps * (_beside(work.step.total(branches), rates) + _misses(branches, schedule.cols))
-    return total + -(-columns // schedule.block) * _after(work.block, rates) + _after(work.tile, rates)
-
-
 # ---------------------------------------------------------------------- what the machine does, measured when asked
 
-ROWS, COLUMNS, LENGTH = 1024, 2048, 10  # of a kernel between short and long ones: 2 million pairs for each thread
-RUNS = 4
+ROWS, COLUMNS, LENGTH = 1024, 1024, 10  # of a kernel between short and long ones: a million pairs for each thread
+RUNS = 10
 LIMIT_SECONDS, LIMIT_RUNS, LIMIT_CHAINS = 0.001, 3, (10, 12)
 
-_measured: dict[tuple[str, int, str], Rates] = {}
+_measured: dict[tuple[str, int, str], float] = {}
+_divisions: dict[tuple[str, int, str], float] = {}
 _limits: dict[tuple[str, int], float] = {}
 
 
-def _rates(dtype: str, threads: int) -> Rates:
-    """The rates of this machine, measured at their first use."""
+def _rates(dtype: str, threads: int, divides: bool) -> Rates:
+    """The rates of this machine, measured at their first use; a kernel that does not divide needs only the first."""
     key = (dtype, threads, config.instructions)
+    distance, weight = call("sqdist", input_(0, "i", LENGTH), input_(1, "j", LENGTH)), input_(2, "j", 1)
     if key not in _measured:
-        distance = call("sqdist", input_(0, "i", LENGTH), input_(1, "j", LENGTH))
-        weight = input_(2, "j", 1)
         slots, seconds = _run(Problem((call("exp", -distance) * weight,), "sum", "j", dtype), threads, Rates(1.0))
-        rate = sum(slots) / seconds
+        _measured[key] = slots / seconds
+    if divides and key not in _divisions:
         problem = Problem((weight / (1 + distance),), "sum", "j", dtype)
-        without, seconds = _run(problem, threads, Rates(1.0, 0.0))
-        with_one, _ = _slots(problem, threads, Rates(1.0, 1.0))
-        divisions = sum(with_one) - sum(without)
-        _measured[key] = Rates(rate, max(1.0, (seconds * rate - sum(without)) / divisions))
-    return _measured[key]
+        others, seconds = _run(problem, threads, Rates(1.0, 0.0))
+        divisions = _slots(problem, threads, Rates(1.0, 1.0))[0] - others
+        _divisions[key] = max(1.0, (seconds * _measured[key] - others) / divisions)
+    return Rates(_measured[key], _divisions.get(key, 1.0))
 
 
 def _limit(dtype: str, threads: int) -> float:
@@ -289,16 +313,18 @@ def _limit(dtype: str, threads: int) -> float:
     return _limits[dtype, threads]
 
 
-def _slots(problem: Problem, threads: int, rates: Rates) -> tuple[list[float], Sizes]:
+def _slots(problem: Problem, threads: int, rates: Rates) -> tuple[float, Sizes]:
+    """The slots of a kernel on sizes for a measurement."""
     sizes = Sizes(ROWS, COLUMNS * threads)
     compiled = execute.program(problem).compiled(sizes, threads)
     launch = _launch(compiled, problem, sizes, threads)
     work = work_of(compiled.kernel, compiled.schedule, compiled.target)
-    return [_task_slots(launch, task, work, (0.0, 0.0), rates) for task in launch.tasks], sizes
+    parts = Slots.of(work, (0.0, 0.0), rates)
+    return sum(parts.of_task(launch, task) for task in launch.tasks), sizes
 
 
-def _run(problem: Problem, threads: int, rates: Rates) -> tuple[list[float], float]:
-    """The slots of the tasks of a kernel, and the seconds of its fastest run."""
+def _run(problem: Problem, threads: int, rates: Rates) -> tuple[float, float]:
+    """The slots of a kernel, and the seconds of its fastest run."""
     slots, sizes = _slots(problem, threads, rates)
     random = np.random.default_rng(0)
     shapes = [(sizes.along(v.param("axis")), v.dim) for v in problem.inputs]

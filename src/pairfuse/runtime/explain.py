@@ -44,7 +44,7 @@ def explain(problem: Problem, *, source: bool = False, machine_code: bool = Fals
     return "\n\n".join(f"--- {title} ---\n{text}" for title, text in sections)
 
 
-def explain_text(text: str, dtype: str = "float32", **options: bool) -> str:
+def explain_text(text: str, dtype: str = "float32", source: bool = False) -> str:
     """The stages of a reduction written as text: `sum_j(exp(-sqdist(x0_i[3], x1_j[3])))`.
 
     The head is a reduction of the table and the axis that it reduces, `_i` or `_j`; without a head it is `sum_j`.
@@ -62,4 +62,4 @@ def explain_text(text: str, dtype: str = "float32", **options: bool) -> str:
     slots = [v.param("slot") for v in inputs(formula)]
     if slots != list(range(len(slots))):
         raise FormulaError(message(f"explain: the variables are numbered {slots}, not 0, 1, 2 ..."))
-    return explain(Problem((formula,), name, over, dtype), **options)
+    return explain(Problem((formula,), name, over, dtype), source=source)

@@ -134,8 +134,11 @@ def _live(lines: Sequence[str]) -> set[str]:
 
 
 _RESULT = re.compile(r"(?:call (?:fastcc )?)?(?:\w+ )*?<(\d+) x (\w+)>")
-FREE = {"getelementptr", "insertelement", "extractelement", "shufflevector", "bitcast", "trunc", "zext", "sext", "br"}
-FREE |= {"ret", "phi", "ptrtoint", "inttoptr", "insertvalue", "extractvalue", "alloca"}
+# Nothing for the units that are counted to do: addresses and jumps, names for parts of vectors, other views of bits.
+ADDRESSES = {"getelementptr", "ptrtoint", "inttoptr", "alloca", "br", "ret"}
+PARTS = {"insertelement", "extractelement", "shufflevector", "insertvalue", "extractvalue"}
+CONVERSIONS = {"bitcast", "trunc", "zext", "sext"}
+FREE = ADDRESSES | PARTS | CONVERSIONS
 DIVISIONS = {"fdiv", "frem", "sdiv", "srem", "udiv", "urem"}
 # A function of the C library, called lane by lane: some tens of instructions each (builder.py, call_lanes).
 LIBRARY_CALL = 40
@@ -147,6 +150,7 @@ class Counter(Builder):
     def __init__(self, lanes: int, features: frozenset[str], vector_bytes: int):
         super().__init__(lanes, features)
         self.vector_bytes = vector_bytes
+        self.fuses = bool({"fma", "avx512f", "neon"} & features)
         self.region = Region()
         self.parts: dict[str, Region] = {}
         self.products: set[str] = set()  # products that a sum may take up
@@ -267,7 +271,8 @@ class Counter(Builder):
         """Does LLVM write this as part of another instruction?"""
         operands = {word.rstrip(",") for word in text.split() if word.startswith("%")}
         if text.startswith("fmul contract"):
-            self.products.add(name)
+            if self.fuses:
+                self.products.add(name)
         elif text.startswith("fadd contract"):
             used = operands & self.products
             if used:
