@@ -75,16 +75,10 @@ def _pull_back(node: Expr, g: Expr) -> Sequence[Expr | None]:
     """The cotangents of the arguments of `node`, whose own cotangent is g."""
     masks, inner = _masks(g)
     masks = _joined(masks)
-    passed = [_passed_masks(node, condition) for condition, _ in masks]
-    if any(p is None for p in passed):  # they stay where they are
-        kept = [m for m, p in zip(masks, passed, strict=True) if p is None]
-        masks = [m for m, p in zip(masks, passed, strict=True) if p is not None]
-        passed = [p for p in passed if p is not None]
-        inner = _masked_by(kept, inner)
+    inner = _masked_by([m for m in masks if not _passes(node, m[0])], inner)
     parts = list(_pull_back_inside(node, inner))
-    for (_, positive), conditions in zip(reversed(masks), reversed(passed), strict=True):
-        assert conditions is not None
-        parts = [None if p is None else _masked(c, p, positive) for p, c in zip(parts, conditions, strict=True)]
+    for condition, positive in reversed([m for m in masks if _passes(node, m[0])]):
+        parts = [None if p is None else _masked(condition, p, positive) for p in parts]
     if node.op.partials is None and not node.op.elementwise:
         return parts
     return [None if p is None else _fit(p, a.dim, bool(a.args)) for p, a in zip(parts, node.args, strict=True)]
@@ -97,18 +91,9 @@ def _joined(masks: list[Mask]) -> list[Mask]:
     return [(_all(masks), True)]
 
 
-def _passed_masks(node: Expr, condition: Expr) -> Sequence[Expr] | None:
-    """The condition for the cotangent of each argument, if it may be applied to these rather than to that of the node.
-
-    Where components are only moved, those of the condition go the same way.
-    """
-    if condition.dim == 1 or node.op.elementwise or node.op.partials is not None:
-        return [condition] * len(node.args)
-    if node.op.vjp is None or node.op.kind != "same" or "fold" in node.op.traits:
-        return None
-    moved = node.op.vjp(condition, node, *node.args, **dict(node.params))
-    found = [m for m in moved if m is not None and m.kind == "bool"]
-    return found if len(found) == len(moved) else None
+def _passes(node: Expr, condition: Expr) -> bool:
+    """May the condition be applied to the cotangents of the arguments rather than to that of the node?"""
+    return condition.dim == 1 or node.op.elementwise or node.op.partials is not None
 
 
 def _pull_back_inside(node: Expr, g: Expr) -> Sequence[Expr | None]:
