@@ -130,7 +130,8 @@ def on_backend(backend: str, form: str, lengths: tuple[int, ...]) -> None:
     with config.override(backend=backend):
         for d in lengths:
             x = np.stack([DATA["equal"](rng, d), DATA["alternating sizes"](rng, d)]).astype("float32")
-            check(form, x, *(np.full(d, v, "float32") for v in (0.0 if "dist" in form else 0.37, 1.3)), 1, 2, 2)
+            y, w = (np.full(d, v, "float32") for v in (0.0 if "dist" in form else 0.37, 1.3))
+            check(form, x, y, w, 1, 2, 2)
 
 
 @pytest.mark.parametrize("dtype", ROUNDING)

@@ -175,7 +175,7 @@ def test_seconds_follow_from_operations_and_speed(threads: int) -> None:
     assert once.pairs is not None
     assert once.share is not None
     lanes = once.pairs * once.operations / (SPEED * threads) / (once.seconds - OVERHEAD)
-    assert lanes in (pytest.approx(k, rel=0.06) for k in (2, 4, 8))
+    assert any(lanes == pytest.approx(k, rel=0.06) for k in (2, 4, 8))
     assert (twice.seconds - OVERHEAD) / (once.seconds - OVERHEAD) == pytest.approx(2, rel=0.01)
     assert once.share == pytest.approx(once.pairs * once.operations / once.seconds / (LIMIT * threads))
 

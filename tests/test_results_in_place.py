@@ -6,6 +6,7 @@ Only what the formula of the derivative needs is kept, so everything else is the
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ def test_results_that_derivatives_do_not_need(name: str) -> None:
     x, y = points(5, 3, grad=True), points(4, 3, grad=True)
     f = FREE[name]
     plain = 2 * f(x, y).sum()
-    expected = torch.autograd.grad(plain, [x, y], allow_unused=True)
+    expected: Any = torch.autograd.grad(plain, [x, y], allow_unused=True)
     for wanted in ([x], [y], [x, y]):
         right = [e for e, v in zip(expected, (x, y), strict=True) if any(v is w for w in wanted)]
         if any(r is None for r in right):

@@ -64,7 +64,8 @@ def derivatives(f: Function, s: torch.Tensor, v: torch.Tensor, along: torch.Tens
     weights = torch.linspace(0.5, 1.5, value.numel(), dtype=s.dtype).view(value.shape)
     first = torch.autograd.grad((value * weights).sum(), [s, v], create_graph=True, allow_unused=True)
     second = torch.autograd.grad((first[0] * along).sum(), [s, v], allow_unused=True)
-    return [torch.zeros_like(v) if g is None else g for g in (*first, *second)]
+    found: list[Any] = [*first, *second]
+    return [torch.zeros_like(v) if g is None else g for g in found]
 
 
 def compare(name: str, offset: float, over: int, backend: str) -> None:

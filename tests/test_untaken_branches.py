@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-import pairfuse.ir.ops  # noqa: F401  the table of operations
+import pairfuse.ir.ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  the table of operations
 from pairfuse.ir.expr import Expr, call, const, evaluate, input_
 from pairfuse.transform.autodiff import jvp, vjp
 from pairfuse.transform.expand import expand

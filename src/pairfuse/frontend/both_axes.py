@@ -79,8 +79,8 @@ def _by_place(v: Any, dim: int, K: int) -> Any:
 
 
 def _chosen(outputs: tuple[int, ...], *found: Any) -> Any:
-    picked = tuple([found[k] for k in outputs])
-    return picked if len(picked) > 1 else picked[0]
+    """Those of the results that the reduction gives: one, or a tuple."""
+    return found[outputs[0]] if len(outputs) == 1 else tuple([found[k] for k in outputs])
 
 
 def _shifted(settings: Settings, x: Lazy) -> tuple[Lazy, Any]:

@@ -87,13 +87,7 @@ class LinearOperator(Reductions, ComplexNumbers):
 
 def _product(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]) -> Any:
     """sum over the axis `over` of K_ij v, with v a vector or a matrix of that many rows."""
-    kind = arrays.library(v)
-    if kind is None and not isinstance(v, Lazy) and (rows := column(v)) is not None:
-        v, kind = rows, arrays.NUMPY
-    if kind is None:
-        hint = "(K * x).sum(dim=...) multiplies by a symbolic tensor." if isinstance(v, Lazy) else "pass an array."
-        error = FormulaError if isinstance(v, Lazy) else DtypeError
-        raise error(message(f"{call}: v is not an array.", [f"K: {describe(matrix)}", f"v: {describe(v)}"], hint))
+    v, kind = _right_hand_side(matrix, v, call)
     scalar_formula(matrix, call)
     rows = v[..., None] if v.ndim == 1 else v
     count = matrix._space.along(over)
@@ -110,6 +104,21 @@ def _product(matrix: Lazy, v: Any, over: str, call: str, options: dict[str, Any]
         raise cause.error(message(f"{call}: {cause.text}", facts, cause.hint)) from None
     terms = matrix._apply("mul", vector)
     return perform(Task(call, over, partial(_summed, over, v.ndim == 1), record="sum"), (terms,), options)
+
+
+def _right_hand_side(matrix: Lazy, v: Any, call: str) -> tuple[Any, str]:
+    """v as an array, and its library; or the error that says why it is none."""
+    kind = arrays.library(v)
+    if kind is not None:
+        return v, kind
+    facts = [f"K: {describe(matrix)}", f"v: {describe(v)}"]
+    if isinstance(v, Lazy):
+        hint = "(K * x).sum(dim=...) multiplies by a symbolic tensor."
+        raise FormulaError(message(f"{call}: v is not an array.", facts, hint))
+    rows = column(v)
+    if rows is None:
+        raise DtypeError(message(f"{call}: v is not an array.", facts, "pass an array."))
+    return rows, arrays.NUMPY
 
 
 def column(v: Any) -> Any:

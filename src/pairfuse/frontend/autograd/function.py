@@ -258,10 +258,12 @@ def reconnected(
     reduction = request.problem.reduction
     if reduction == "sumsoftmaxweight":
         value, logarithm, maximum, total = outputs
+        assert total is not None
         again = request._replace(problem=normaliser(request.problem))
         return value, logarithm, maximum, _following(total, reduce_tensors(again, tensors)[0])
     if reduction in ("logsumexp", "logsumexp_weight"):
         value, maximum, total = outputs
+        assert total is not None
         value = reduce_tensors(request, tensors)[0] if value is None else value
         return value, maximum, _following(total, value)
     if reduction == "prod":
