@@ -225,7 +225,7 @@ def test_keys_that_select_nothing(key: Any, text: str) -> None:
     with pytest.raises(SelectionError, match=r"K\[") as error:
         K[key]
     assert text in str(error.value)
-    assert "formula of i and j, shape (5, 7, 1), float64" in str(error.value)
+    assert "formula of i and j, shape (5, 7), float64" in str(error.value)
 
 
 def test_the_limit_of_dense() -> None:
