@@ -93,6 +93,8 @@ def _of_signatures(theirs: str, ours: str, operator: bool) -> Iterator[str]:
             yield f"has another default for {p}: {ours}"
     if operator or any(p.kind is p.VAR_POSITIONAL for p in expected):
         return
+    if [p.kind for p in expected] == [inspect.Parameter.VAR_KEYWORD]:  # (**kwargs) says nothing of what it needs
+        return
     for p in found:
         needed = p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         if needed and p.name not in {e.name for e in expected}:

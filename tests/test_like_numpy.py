@@ -244,6 +244,7 @@ OWN: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], Any]]] = {
         lambda k: [(part, np.asarray(block)) for part, block in k.blocks(3)][1][1],
         lambda k: k[:, 3:],
     ),
+    "cost": (lambda k: k.cost(dim=2).pairs, lambda k: k[..., 0].size),
     "dense": (lambda k: k.dense(), lambda k: k),
     "explain": (lambda k: "--- kernel ---" in k.explain(), lambda k: True),
     "floordiv": (lambda k: k.floordiv(0.3), lambda k: k // 0.3),
