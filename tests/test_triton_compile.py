@@ -41,7 +41,8 @@ REGISTERS = {
     "gradient": 136,
     "logsumexp": 168,
     "argmin": 168,
-    "neighbours": 192,
+    # 189 before lists told infinite terms from places without a term: 237 of 255 now, without spills
+    "neighbours": 240,
     "numbers": 136,
     "gaussian32": 168,
 }
@@ -114,7 +115,8 @@ def test_streamed_block_sparse_and_very_large_data(how: str, tmp_path: Path) -> 
 
 
 # Instructions of the loop over the columns, for each pair: what limits these kernels, beside the matrix units.
-INSTRUCTIONS = {"gaussian": 10.0, "argmin": 10.0, "gradient": 14.0}
+# argmin: 9.8 before it told infinite terms from none, 10.7 since; whether that costs time is for a GPU to say.
+INSTRUCTIONS = {"gaussian": 10.0, "argmin": 11.0, "gradient": 14.0}
 
 
 def test_instructions_of_a_pair(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_row_and_column_numbers_are_those_of_the_whole(over: str, m: int, n: int
     mask = draw_mask(rng, m, n, (4, 6), 0.5)
     axis = 1 if over == "j" else 0
     terms = np.where(mask.dense, np.arange(m)[:, None] * 1.5 + np.arange(n) ** 2 * 0.5, 0.0)
-    nearest = np.where(mask.dense, -terms, np.inf).argmin(axis)
+    nearest = np.where(mask.dense.any(axis), np.where(mask.dense, -terms, np.inf).argmin(axis), -1)
     for name, formula, expected in (("sum", f, terms.sum(axis)), ("argmin", -f, nearest)):
         case = with_ranges(Case(problem(name, formula, over=over, dtype="float64"), (), Sizes(m, n)), mask)
         (found,) = streamed(case, cut(case, 10, 17))

@@ -11,7 +11,7 @@ import ctypes
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import lru_cache
 from threading import Barrier
 
 from ..backends.llvm.target import _binding, host_target, machine
@@ -32,7 +32,7 @@ def fma_peak(
     return max(rate(dtype, *variant, threads, seconds, repeats) for variant in variants)
 
 
-@cache
+@lru_cache(maxsize=64)
 def widths() -> tuple[int, ...]:
     """The vector widths in bytes that the host has in hardware: wider ones would only be split."""
     flags = host_target("auto").flags
@@ -66,7 +66,7 @@ def _timed(kernel: Callable[[int], float], trips: int) -> tuple[float, float]:
     return begin, time.perf_counter()
 
 
-@cache
+@lru_cache(maxsize=64)
 def compiled(dtype: str, width: int, chains: int) -> tuple[Callable[[int], float], int]:
     """The kernel as a function of the number of trips, and the numbers per vector."""
     llvm = _binding()
