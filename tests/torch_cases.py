@@ -60,8 +60,8 @@ def _topk(f: Tensor, dim: int, largest: bool) -> Tensor:
 _DENSE: dict[str, Callable[[Tensor, int], Tensor]] = {
     "sum": lambda f, dim: f.sum(dim),
     "mean": lambda f, dim: f.mean(dim),
-    "var": lambda f, dim: f.var(dim, correction=0),
-    "std": lambda f, dim: f.std(dim, correction=0),
+    "var": lambda f, dim: f.var(dim, correction=1),
+    "std": lambda f, dim: f.std(dim, correction=1),
     "prod": lambda f, dim: f.prod(dim),
     "logsumexp": lambda f, dim: f.logsumexp(dim),
     "min": lambda f, dim: f.min(dim).values,
