@@ -412,7 +412,7 @@ def test_what_is_not_a_complex_variable() -> None:
 
 def test_attributes() -> None:
     z = x * y
-    assert (z.shape, z._shape, z.ndim, z.dtype, z.is_complex) == ((M, N, D), (M, N, 2 * D), 2 * D, "complex128", True)
+    assert (z.shape, z._shape, z.ndim, z.dtype, z.is_complex) == ((M, N, D), (M, N, 2 * D), 3, "complex128", True)
     assert z.sum(-1).shape == (M, N)
     assert (z.abs().dtype, z.abs().is_complex, r.is_complex) == ("float64", False, False)
     assert (x.axis, y.axis, Pm(1 + 2j).axis, z.axis) == (0, 1, 2, None)

@@ -60,7 +60,10 @@ def chosen(x: Any, condition: Any, other: Any) -> Any:
 def is_condition(value: Any) -> bool:
     """A comparison, or truth values."""
     if isinstance(value, Lazy):
-        return value._expr.kind == "bool" or (value.axis_letter is not None and _is_mask(value._bindings[-1].data))
+        if value._expr.kind == "bool":
+            return True
+        # the data first: torch.compile, which traces this, cannot look into the nodes of a formula
+        return len(value._bindings) == 1 and _is_mask(value._bindings[0].data) and value.axis_letter is not None
     return _is_mask(value)
 
 
@@ -73,12 +76,8 @@ def _is_mask(value: Any) -> bool:
 def is_whole(value: Any) -> bool:
     """Exact integers: numbers of rows and columns, integer arrays, Python's integers."""
     if isinstance(value, Lazy):
-        return value._expr.kind == "index" or (value._expr.is_const() and _is_int(value._expr.param("value")))
+        return value._expr.kind == "index"
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _is_int(value: Any) -> bool:
-    return float(value).is_integer()
 
 
 def _applied(lazy: Lazy, name: str, x: Any, y: Any) -> Any:
